@@ -1,0 +1,1 @@
+"""Generated stubs of the protos beside them; import path and proto path are the same."""

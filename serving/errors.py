@@ -1,0 +1,60 @@
+"""Every error that a person or a caller is meant to read.
+
+MakemoreError                what was wrong, where, and what to do; the command ends with `exit_status`
+ ├─ ServingError             has a canonical gRPC code by name, so that one table maps them all
+ │   ├─ InvalidArgument      the caller's fault: names the field
+ │   ├─ NotFound             the caller asked for a model or version that is not there
+ │   ├─ DeadlineExceeded     the caller's time ran out
+ │   └─ Unavailable          not ready, or going away: try again
+ └─ BadModel                 a published version that the repository refuses
+
+The engine raises these and knows no gRPC type; `serving.status` turns them into statuses.
+"""
+
+from typing import ClassVar
+
+
+class MakemoreError(Exception):
+    """Base of all errors whose text is written for people."""
+
+    exit_status: ClassVar[int] = 2
+
+
+class ServingError(MakemoreError):
+    """An error that reaches a caller, text and all."""
+
+    code: ClassVar[str] = "INTERNAL"
+
+
+class InvalidArgument(ServingError):
+    """A field is out of its range; `field` is its path in the request or its flag's name."""
+
+    code = "INVALID_ARGUMENT"
+
+    def __init__(self, field: str, description: str) -> None:
+        super().__init__(f"{field}: {description}")
+        self.field = field
+        self.description = description
+
+
+class NotFound(ServingError):
+    """No such model or version."""
+
+    code = "NOT_FOUND"
+
+
+class DeadlineExceeded(ServingError):
+    """The deadline passed before the answer was complete."""
+
+    code = "DEADLINE_EXCEEDED"
+
+
+class Unavailable(ServingError):
+    """The server is starting or stopping; the same call may succeed elsewhere or later."""
+
+    code = "UNAVAILABLE"
+    exit_status = 1
+
+
+class BadModel(MakemoreError):
+    """A model's files do not keep the step-graph contract; the text says which and how."""

@@ -1,0 +1,130 @@
+"""What a step graph says of itself: the JSON object in `metadata_props["makemore.manifest"]`.
+
+The trainer writes it and the server reads it. The server never branches on the architecture; all that
+it needs is the alphabet, the longest string and the states.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from typing import Any, Self
+
+from serving.errors import BadModel, MakemoreError
+from serving.vocabulary import Vocabulary
+
+KEY = "makemore.manifest"
+FORMAT_VERSION = 1
+DTYPES = ("float32", "float64", "int32", "int64", "bool")
+
+
+@dataclass(frozen=True)
+class StateSpec:
+    """One state: its tensors' names in the graph, its dtype, its shape without the batch axis."""
+
+    name: str
+    input: str
+    output: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def bytes_per_row(self) -> int:
+        """Memory that one string's slice takes."""
+        size = {"float32": 4, "float64": 8, "int32": 4, "int64": 8, "bool": 1}[self.dtype]
+        return size * math.prod(self.shape)
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        """A state from its JSON object; raises BadModel."""
+        match value:
+            case {
+                "name": str(name),
+                "input": str(input_),
+                "output": str(output),
+                "dtype": str(dtype),
+                "shape": list(shape),
+            } if dtype in DTYPES and all(type(n) is int and n > 0 for n in shape):
+                return cls(name, input_, output, dtype, tuple(shape))
+        raise BadModel(f"manifest: states: {_short(value)} is not a state description")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The manifest of format version 1; the contract names each key's meaning.
+
+    `extra` holds the keys that this version does not know.
+    """
+
+    name: str
+    architecture: str
+    alphabet: tuple[str, ...]
+    max_length: int
+    states: tuple[StateSpec, ...]
+    operator_sets: Mapping[str, int] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    parity: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    dataset: Mapping[str, Any] = field(default_factory=dict)
+    recommended: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        try:
+            self.vocabulary  # noqa: B018 - builds it, so that a bad alphabet is refused here
+        except MakemoreError as error:
+            raise BadModel(f"manifest: {error}") from None
+        if self.max_length < 1:
+            raise BadModel(f"manifest: max_length: must be at least 1, not {self.max_length}")
+        names = [n for state in self.states for n in (state.input, state.output)]
+        if len(set(names)) != len(names) or {"token", "logits"} & set(names):
+            raise BadModel("manifest: states: a tensor's name stands twice")
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The alphabet with its encoding."""
+        return Vocabulary(self.alphabet)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """A manifest from its JSON text; raises BadModel with the key that is wrong."""
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise BadModel(f"manifest: not JSON: {error}") from None
+        if not isinstance(value, dict):
+            raise BadModel("manifest: not a JSON object")
+        if value.get("format_version") != FORMAT_VERSION:
+            raise BadModel(
+                f"manifest: format_version is {_short(value.get('format_version'))}; "
+                f"this server reads version {FORMAT_VERSION}"
+            )
+        for key, kind in _KINDS.items():
+            if key in value or key in _REQUIRED:
+                if not isinstance(value.get(key), kind) or isinstance(value.get(key), bool):
+                    raise BadModel(f"manifest: {key}: {_short(value.get(key))} is no {_JSON[kind]}")
+        return cls(
+            **{key: value[key] for key in _KINDS if key in value and key not in _LISTS},
+            alphabet=tuple(value["alphabet"]),
+            states=tuple(StateSpec.parse(state) for state in value["states"]),
+            extra={key: value[key] for key in value if key not in _KNOWN},
+        )
+
+    def to_json(self) -> str:
+        """The JSON text that `parse` reads."""
+        value = asdict(self)
+        return json.dumps(value | value.pop("extra"), ensure_ascii=False, allow_nan=False)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+_JSON = {str: "string", int: "whole number", list: "list", dict: "object"}
+_REQUIRED = {"name": str, "architecture": str, "alphabet": list, "max_length": int, "states": list}
+_LISTS = ("alphabet", "states")
+_KNOWN = {f.name for f in fields(Manifest)} - {"extra"}
+_KINDS = _REQUIRED | dict.fromkeys(sorted(_KNOWN - set(_REQUIRED) - {"format_version"}), dict)

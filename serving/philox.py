@@ -1,0 +1,45 @@
+"""Philox4x32-10, a counter-based random generator, over arrays.
+
+Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011). A draw is a
+function of its place alone, (seed, sample, attempt, step), so a string does not depend on when, where
+or beside what it is made.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+UInt64 = npt.NDArray[np.uint64]
+
+MULTIPLIERS = np.array([0xD2511F53, 0xCD9E8D57], np.uint64)
+WEYL = np.array([0x9E3779B9, 0xBB67AE85], np.uint64)
+ROUNDS = 10
+_LOW = np.uint64(0xFFFFFFFF)
+_32 = np.uint64(32)
+
+
+def philox4x32(counter: UInt64, key: UInt64) -> UInt64:
+    """Four random 32-bit words for each counter: [4, N] from counters [4, N] and keys [2, N].
+
+    All words are held in uint64 with the upper half zero. Words 0 and 2 of the block are the ones
+    that a round multiplies, so they are kept together, and so are 1 and 3.
+    """
+    even, odd = counter[0::2], counter[1::2]  # [2, N] each
+    multipliers = MULTIPLIERS[:, None]
+    for round_ in range(ROUNDS):
+        round_key = (key + np.uint64(round_) * WEYL[:, None]) & _LOW
+        product = even * multipliers  # [2, N], 64 bits: high half, low half
+        even = (product[::-1] >> _32) ^ odd ^ round_key
+        odd = product[::-1] & _LOW
+    return np.stack([even[0], odd[0], even[1], odd[1]])  # [4, N]
+
+
+def uniforms(seed: UInt64, sample: UInt64, attempt: UInt64, step: UInt64) -> npt.NDArray[np.float64]:
+    """One number in [0, 1) with 53 random bits for each place: [N] from four [N].
+
+    The key is the seed's two halves, the counter (step, sample, attempt, 0). The upper 27 bits of
+    word 0 and the upper 26 of word 1 make the mantissa.
+    """
+    key = np.stack([seed & _LOW, seed >> _32])  # [2, N]
+    words = philox4x32(np.stack([step, sample, attempt, np.zeros_like(step)]), key)  # [4, N]
+    high, low = words[0] >> np.uint64(5), words[1] >> np.uint64(6)  # [N], 27 and 26 bits
+    return (high.astype(np.float64) * 67108864.0 + low.astype(np.float64)) / 9007199254740992.0

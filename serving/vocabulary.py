@@ -1,0 +1,82 @@
+"""Characters to token ids and back: the only place that does it, for trainer and server alike."""
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+from serving.errors import InvalidArgument
+
+BOUNDARY = 0
+"""The token that starts every string and, predicted, ends it."""
+
+
+def normalise(text: str) -> str:
+    """Text in Unicode's composed form (NFC), the form in which every model counts characters."""
+    return unicodedata.normalize("NFC", text)
+
+
+def describe(character: str) -> str:
+    """A character for an error message: quoted if it can be seen, always with its code point."""
+    point = f"U+{ord(character):04X}"
+    name = unicodedata.name(character, "")
+    shown = f"'{character}' " if character.isprintable() and not character.isspace() else ""
+    return f"{shown}({point}{', ' + name if name else ''})"
+
+
+class UnknownCharacter(InvalidArgument):
+    """A character outside the alphabet, with its 0-based position in the normalised text."""
+
+    def __init__(self, character: str, position: int) -> None:
+        super().__init__(
+            "text",
+            f"the character {describe(character)} at position {position} is not in the "
+            "model's alphabet",
+        )
+        self.position = position
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """An alphabet of single code points; token id `i + 1` is `alphabet[i]`, id 0 the boundary."""
+
+    alphabet: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.alphabet:
+            raise InvalidArgument("alphabet", "is empty")
+        for character in self.alphabet:
+            if not isinstance(character, str) or len(character) != 1:
+                raise InvalidArgument("alphabet", f"{character!r} is not a single code point")
+        if len(set(self.alphabet)) != len(self.alphabet):
+            raise InvalidArgument("alphabet", "holds a character twice")
+
+    def __len__(self) -> int:
+        """V: the alphabet and the boundary."""
+        return len(self.alphabet) + 1
+
+    @classmethod
+    def of(cls, strings: Iterable[str]) -> Self:
+        """The characters of all the strings, in code-point order."""
+        return cls(tuple(sorted(set().union(*strings))))
+
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        return {character: i for i, character in enumerate(self.alphabet, start=1)}
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of normalised text, boundaries left out.
+
+        Raises:
+            UnknownCharacter: at the first character outside the alphabet.
+        """
+        try:
+            return [self._ids[character] for character in text]
+        except KeyError:
+            position = next(i for i, c in enumerate(text) if c not in self._ids)
+            raise UnknownCharacter(text[position], position) from None
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of token ids, none of them the boundary."""
+        return "".join([self.alphabet[i - 1] for i in ids])
