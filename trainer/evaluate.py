@@ -1,0 +1,67 @@
+"""How well a model predicts strings: exact over a whole part, beside what simple guesses reach."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from trainer.data.batches import IGNORED, Part
+from trainer.models.base import CharModel
+from trainer.models.bigram import Bigram, BigramConfig
+
+ROWS = 1024
+
+
+@dataclass(frozen=True)
+class Score:
+    """Negative log-likelihood in nats per predicted character, boundary included."""
+
+    nll: float
+    characters: int
+    strings: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the manifest has it."""
+        return asdict(self)
+
+
+@torch.no_grad()
+def evaluate(model: CharModel, part: Part) -> Score:
+    """Score every string of a part, once, with dropout off; sums are in float64."""
+    training = model.training
+    model.eval()
+    total = 0.0
+    for tokens, targets in part.in_order(ROWS):
+        logits = model(tokens).flatten(0, 1)  # [B*T, V]
+        losses = F.cross_entropy(
+            logits.double(), targets.flatten(), ignore_index=IGNORED, reduction="sum"
+        )
+        total += losses.item()
+    model.train(training)
+    return Score(total / max(part.characters, 1), part.characters, len(part))
+
+
+@torch.no_grad()
+def baselines(train: Part, parts: dict[str, Part], size: int) -> dict[str, dict[str, Score]]:
+    """Scores of guessing evenly, by the train part's letters, and by its pairs of letters.
+
+    Counts get 1 added, so that nothing is impossible. `size` is V.
+    """
+    counts = torch.bincount(train.targets[train.targets != IGNORED], minlength=size).double() + 1
+    surprise = -(counts / counts.sum()).log()  # [V]
+    bigram = Bigram(BigramConfig(), size, 0)
+    bigram.fit_counts(train.tokens, train.targets)
+
+    def table_score(table: torch.Tensor, part: Part) -> Score:
+        total = table[part.targets[part.targets != IGNORED]].sum().item()
+        return Score(total / max(part.characters, 1), part.characters, len(part))
+
+    return {
+        "uniform": {
+            name: Score(math.log(size), part.characters, len(part)) for name, part in parts.items()
+        },
+        "unigram": {name: table_score(surprise, part) for name, part in parts.items()},
+        "bigram": {name: evaluate(bigram, part) for name, part in parts.items()},
+    }

@@ -1,0 +1,66 @@
+"""What every architecture is: a parallel forward for training, a step for the step graph.
+
+Letters in shape comments: B strings, T characters, V tokens, E embedding width, H hidden width.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from serving.manifest import StateSpec
+
+States = tuple[Tensor, ...]
+
+
+class ModelConfig(Protocol):
+    """A frozen dataclass of an architecture's knobs, checked when built."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+class CharModel(nn.Module):
+    """A next-character model.
+
+    Attributes:
+        Config: the dataclass of its knobs.
+        training_defaults: values of TrainingConfig that suit it better than the general ones.
+        counted: its parameters come from `fit_counts`, not from gradients.
+    """
+
+    Config: ClassVar[type[Any]]
+    training_defaults: ClassVar[Mapping[str, Any]] = {}
+    counted: ClassVar[bool] = False
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits of the next character at every position: [B, T, V] from ids [B, T]."""
+        raise NotImplementedError
+
+    def step(self, token: Tensor, states: States) -> tuple[Tensor, States]:
+        """Logits [B, V] after one more character, ids [B], and the states after it."""
+        raise NotImplementedError
+
+    def state_specs(self) -> tuple[StateSpec, ...]:
+        """The states that `step` takes and gives, in that order."""
+        raise NotImplementedError
+
+    def fit_counts(self, tokens: Tensor, targets: Tensor) -> None:
+        """Set the parameters from the whole training part, [N, T] each; for counted models."""
+        raise NotImplementedError
+
+    def initial_states(self, rows: int) -> States:
+        """States before the first character: zeros."""
+        return tuple(
+            torch.zeros((rows, *spec.shape), dtype=getattr(torch, spec.dtype))
+            for spec in self.state_specs()
+        )
+
+    def num_parameters(self) -> int:
+        """How many numbers training sets."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+def state(name: str, *shape: int, dtype: str = "float32") -> StateSpec:
+    """A state whose tensors are named after it."""
+    return StateSpec(name, input=f"{name}_in", output=f"{name}_out", dtype=dtype, shape=shape)
