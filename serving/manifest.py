@@ -102,9 +102,10 @@ class Manifest:
                 f"this server reads version {FORMAT_VERSION}"
             )
         for key, kind in _KINDS.items():
-            if key in value or key in _REQUIRED:
-                if not isinstance(value.get(key), kind) or isinstance(value.get(key), bool):
-                    raise BadModel(f"manifest: {key}: {_short(value.get(key))} is no {_JSON[kind]}")
+            if key not in value and key not in _REQUIRED:
+                continue
+            if not isinstance(value.get(key), kind) or isinstance(value.get(key), bool):
+                raise BadModel(f"manifest: {key}: {_short(value.get(key))} is no {_JSON[kind]}")
         return cls(
             **{key: value[key] for key in _KINDS if key in value and key not in _LISTS},
             alphabet=tuple(value["alphabet"]),

@@ -33,7 +33,9 @@ def philox4x32(counter: UInt64, key: UInt64) -> UInt64:
     return np.stack([even[0], odd[0], even[1], odd[1]])  # [4, N]
 
 
-def uniforms(seed: UInt64, sample: UInt64, attempt: UInt64, step: UInt64) -> npt.NDArray[np.float64]:
+def uniforms(
+    seed: UInt64, sample: UInt64, attempt: UInt64, step: UInt64
+) -> npt.NDArray[np.float64]:
     """One number in [0, 1) with 53 random bits for each place: [N] from four [N].
 
     The key is the seed's two halves, the counter (step, sample, attempt, 0). The upper 27 bits of

@@ -50,7 +50,7 @@ def keep_top_k(logits: Float64, top_k: Int64) -> Float64:
 
 
 def log_partition(logits: Float64) -> Float64:
-    """log sum exp of each row: [B] from [B, V]."""
+    """Log sum exp of each row: [B] from [B, V]."""
     top: Float64 = logits.max(axis=1)  # [B]
     return top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
 

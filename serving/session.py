@@ -13,10 +13,10 @@ import numpy.typing as npt
 # onnxruntime reports home from its import on (since 1.29) unless this is set before.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-import onnxruntime  # noqa: E402
+import onnxruntime
 
-from serving.errors import BadModel  # noqa: E402
-from serving.manifest import KEY, Manifest, StateSpec  # noqa: E402
+from serving.errors import BadModel
+from serving.manifest import KEY, Manifest, StateSpec
 
 Array = npt.NDArray[Any]
 States = tuple[Array, ...]
@@ -117,7 +117,9 @@ def check_signature(session: Any, manifest: Manifest) -> None:
     _compare("output", session.get_outputs(), expected_outputs)
 
 
-def _compare(kind: str, found: Sequence[Any], expected: dict[str, tuple[str, tuple[int, ...]]]) -> None:
+def _compare(
+    kind: str, found: Sequence[Any], expected: dict[str, tuple[str, tuple[int, ...]]]
+) -> None:
     names = {argument.name for argument in found}
     if names != set(expected):
         raise BadModel(f"the graph's {kind}s are {sorted(names)}, not {sorted(expected)}")

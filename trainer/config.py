@@ -103,7 +103,9 @@ class RunConfig:
     def from_dict(cls, value: Mapping[str, Any]) -> Self:
         """The configuration that `to_dict` gave; raises RunError for another format."""
         if value.get("format") != FORMAT:
-            raise RunError(f"format {value.get('format')} is not {FORMAT}, which this version reads")
+            raise RunError(
+                f"format {value.get('format')} is not {FORMAT}, which this version reads"
+            )
         return cls(
             architecture=value["architecture"],
             model=architecture(value["architecture"]).Config(**value["model"]),

@@ -131,9 +131,7 @@ def _optimizer(model: CharModel, config: TrainingConfig) -> torch.optim.AdamW:
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(
-        groups, lr=config.learning_rate, betas=(0.9, config.beta2), fused=True
-    )
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, config.beta2), fused=True)
 
 
 def fit(
@@ -159,9 +157,7 @@ def fit(
     run.save(run.last, training.state_dict())
 
 
-def _evaluate(
-    training: Training, run: Run, dev: Part, loss: float, reporter: Reporter
-) -> None:
+def _evaluate(training: Training, run: Run, dev: Part, loss: float, reporter: Reporter) -> None:
     score = evaluate(training.averaged, dev)
     if is_best := training.judge(score.nll):
         content = {"averaged": training.averaged.state_dict(), "step": training.step}

@@ -118,7 +118,9 @@ class Run:
     def read_metrics(self) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl, but for a last line that was cut."""
         rows = []
-        for line in self.metrics.read_text(encoding="utf-8").splitlines() if self.metrics.exists() else []:
+        for line in (
+            self.metrics.read_text(encoding="utf-8").splitlines() if self.metrics.exists() else []
+        ):
             try:
                 rows.append(json.loads(line))
             except ValueError:

@@ -76,5 +76,7 @@ class Batches:
         order = torch.randperm(len(lengths), generator=generator)
         pool = torch.arange(len(order)) // (self.size * POOL)
         key = pool * (int(lengths.max()) + 1) + lengths[order]
-        batches = order[torch.argsort(key, stable=True)].to(self.part.lengths.device).split(self.size)
+        batches = (
+            order[torch.argsort(key, stable=True)].to(self.part.lengths.device).split(self.size)
+        )
         return [batches[i] for i in torch.randperm(len(batches), generator=generator)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,11 @@ class Dataset:
         """The alphabet of all parts, so that every string can be scored."""
         return Vocabulary.of(string for part in PARTS for string in self.parts[part])
 
+    @cached_property
+    def sets(self) -> dict[str, frozenset[str]]:
+        """The parts for looking strings up."""
+        return {part: frozenset(strings) for part, strings in self.parts.items()}
+
     @property
     def max_length(self) -> int:
         """The longest string's characters."""
@@ -73,7 +79,9 @@ def load(config: DataConfig) -> Dataset:
     """
     lines = read_lines(config.path)
     held_out = {
-        part: read_lines(path) for part, path in (("dev", config.dev), ("test", config.test)) if path
+        part: read_lines(path)
+        for part, path in (("dev", config.dev), ("test", config.test))
+        if path
     }
     distinct = set(lines.strings)
     check_trainable(config.path, distinct.union(*(held.strings for held in held_out.values())))
@@ -101,11 +109,11 @@ def _split(lines: Lines, config: DataConfig, held_out: set[str]) -> dict[str, tu
     return {part: tuple(s for s in strings if part_of[s] == part) for part in PARTS}
 
 
-def _about(
-    lines: Lines, config: DataConfig, parts: Mapping[str, Sequence[str]]
-) -> dict[str, Any]:
+def _about(lines: Lines, config: DataConfig, parts: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     distinct = len(set(lines.strings))
-    explicit = {part: path.name for part, path in (("dev", config.dev), ("test", config.test)) if path}
+    explicit = {
+        part: path.name for part, path in (("dev", config.dev), ("test", config.test)) if path
+    }
     return {
         "name": lines.path.stem,
         "sha256": lines.sha256,

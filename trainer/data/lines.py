@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.vocabulary import describe, normalise
+from serving.vocabulary import normalise
 from trainer.errors import DataError
 
 MAX_CHARACTERS = 512

@@ -19,7 +19,8 @@ class LSTMConfig:
         layers: how many, one above the other.
         hidden: H, the width of each layer.
         embedding: E, the width of a character's vector.
-        dropout: the share of values dropped in training: of embeddings, between layers, at the end.
+        dropout: the share of values dropped in training: of embeddings and at the end the same ones
+            at every position of a string (Gal and Ghahramani 2016), between layers any.
     """
 
     layers: int = 2
@@ -54,7 +55,6 @@ class LSTM(CharModel):
             batch_first=True,
             dropout=config.dropout if config.layers > 1 else 0.0,
         )
-        self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(config.hidden, vocabulary_size)
         self._initialise()
 
@@ -72,10 +72,14 @@ class LSTM(CharModel):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """See CharModel."""
-        x = self.dropout(self.embedding(tokens))  # [B, T, E]
+        x = self._drop(self.embedding(tokens))  # [B, T, E]
         x, _ = self.lstm(x)  # [B, T, H]
-        logits: Tensor = self.head(self.dropout(x))  # [B, T, V]
+        logits: Tensor = self.head(self._drop(x))  # [B, T, V]
         return logits
+
+    def _drop(self, x: Tensor) -> Tensor:
+        mask = torch.ones_like(x[:, :1])  # [B, 1, E or H]
+        return x * F.dropout(mask, self.config.dropout, self.training)
 
     def step(self, token: Tensor, states: States) -> tuple[Tensor, States]:
         """One character through the cells, written out from their equations.

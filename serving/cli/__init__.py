@@ -1,0 +1,79 @@
+"""The command `makemore`: a group that imports a sub-command only when it is used.
+
+Knows the trainer's commands by name alone, so that a server installs without it.
+"""
+
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
+
+import click
+
+from serving.errors import MakemoreError
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a sub-command is, the extra that it needs, and its line in the help."""
+
+    module: str
+    extra: str
+    help: str
+
+
+COMMANDS = {
+    "train": Target("trainer.cli.train", "train", "Train a model on a text file."),
+    "sample": Target("trainer.cli.sample", "train", "Print samples from a run."),
+    "evaluate": Target("trainer.cli.evaluate", "train", "Score held-out lines with a run."),
+    "export": Target("trainer.cli.export", "train", "Publish a run as a step graph."),
+    "serve": Target("serving.cli.serve", "serve", "Serve published models over gRPC."),
+    "generate": Target("serving.cli.generate", "serve", "Ask a running server for strings."),
+    "demo": Target(
+        "trainer.cli.demo", "train", "Train, export, serve and ask, in a minute or two."
+    ),
+}
+
+
+class LazyGroup(click.Group):
+    """A group of COMMANDS; errors that are meant for people end it with one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the order of use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a sub-command."""
+        target = COMMANDS.get(cmd_name)
+        if target is None:
+            return None
+        try:
+            command: click.Command = import_module(target.module).command
+        except ModuleNotFoundError as error:
+            raise click.ClickException(
+                f"'{cmd_name}' needs the package {error.name}: "
+                f"pip install 'makemore[{target.extra}]'"
+            ) from error
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of sub-commands, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, target.help) for name, target in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a sub-command."""
+        try:
+            return super().invoke(ctx)
+        except MakemoreError as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(error.exit_status)
+
+
+@click.group(cls=LazyGroup, context_settings={"auto_envvar_prefix": "MAKEMORE"})
+@click.version_option(version("makemore"))
+def main() -> None:
+    """Train character-level models on lines of text, and serve them over gRPC.
+
+    Every flag can be given as an environment variable: --run of `makemore train` as
+    MAKEMORE_TRAIN_RUN, and so on.
+    """

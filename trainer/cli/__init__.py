@@ -1,0 +1,1 @@
+"""The trainer's sub-commands: each module has one, named `command`."""

@@ -1,0 +1,38 @@
+"""`makemore sample`."""
+
+import secrets
+from pathlib import Path
+
+import click
+
+from serving.sampling import SamplingParameters
+from serving.vocabulary import normalise
+from trainer import preview
+from trainer.run import Run
+
+
+@click.command("sample")
+@click.option(
+    "--run",
+        type=click.Path(path_type=Path),
+    default="runs/lstm",
+    show_default=True,
+    help="Folder of the run.",
+)
+@click.option("-n", type=click.IntRange(min=1), default=20, show_default=True, help="How many.")
+@click.option("--prefix", default="", help="What each begins with.")
+@click.option("--temperature", default=1.0, show_default=True, help="0 for the most likely.")
+@click.option(
+    "--top-k", default=0, show_default=True, help="Draw among the k likeliest; 0 for all."
+)
+@click.option("--seed", type=int, help="The same seed gives the same strings.  [default: random]")
+@click.option("--mark", is_flag=True, help="Show which are in train, dev or test, or new.")
+def command(
+    run: Path, n: int, prefix: str, temperature: float, top_k: int, seed: int | None, mark: bool
+) -> None:
+    """Print samples from a run, without training."""
+    opened = Run.open(run)
+    seed = secrets.randbits(64) if seed is None else seed
+    parameters = SamplingParameters(temperature, top_k, seed)
+    texts = preview.draw(opened.load_model(), opened.config, n, parameters, normalise(prefix))
+    click.echo("\n".join(preview.table(texts, opened.dataset()) if mark else texts))

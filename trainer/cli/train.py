@@ -1,0 +1,154 @@
+"""`makemore train`."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from trainer.config import RunConfig, resolve
+from trainer.data.dataset import SHIPPED, DataConfig, Dataset, load
+from trainer.data.split import Shares
+from trainer.models import MODELS
+from trainer.run import Run
+from trainer.train import print_leaderboard, train
+
+INTERRUPTED = 130
+
+# Flags that are passed on only if given: what is not given, the architecture decides.
+MODEL_FLAGS = {
+    "layers": (int, "Layers, one above the other."),
+    "hidden": (int, "Width of a layer."),
+    "embedding": (int, "Width of a character's vector."),
+    "dropout": (float, "Share of values dropped in training."),
+    "alpha": (float, "Added to each count of the bigram."),
+}
+TRAINING_FLAGS = {
+    "steps": (int, "Batches to train on, at most."),
+    "batch_size": (int, "Strings in a batch."),
+    "learning_rate": (float, "AdamW's rate at its peak."),
+    "warmup": (int, "Steps in which the rate rises."),
+    "weight_decay": (float, "AdamW's weight decay, on matrices."),
+    "beta2": (float, "AdamW's decay of the second moment."),
+    "clip": (float, "Largest norm of the gradient."),
+    "average": (float, "Decay of the average of weights; 0 for none."),
+    "evaluate_every": (int, "Steps between evaluations and checkpoints."),
+    "patience": (int, "Evaluations without progress before stopping; 0 for no limit."),
+    "sample_every": (int, "Evaluations between shows of samples; 0 for none."),
+    "seed": (int, "Seed of weights, dropout and batches."),
+    "threads": (int, "Threads of torch; 0 leaves it to torch."),
+}
+
+
+def flags(table: dict[str, tuple[type, str]]) -> Any:
+    """A decorator that adds options without defaults."""
+
+    def decorate(command: Any) -> Any:
+        for name, (kind, text) in reversed(table.items()):
+            command = click.option(f"--{name.replace('_', '-')}", name, type=kind, help=text)(
+                command
+            )
+        return command
+
+    return decorate
+
+
+@click.command("train")
+@click.option("--model", type=click.Choice(list(MODELS)), help="Architecture.  [default: lstm]")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    default=SHIPPED,
+    help="UTF-8 text file, one thing a line.  [default: US given names of 2018]",
+)
+@click.option(
+    "--run",
+        type=click.Path(path_type=Path),
+    help="Folder of the run.  [default: runs/MODEL]",
+)
+@click.option(
+    "--split", default="80/10/10", show_default=True, help="Shares of train, dev and test."
+)
+@click.option(
+    "--dev",
+    type=click.Path(path_type=Path),
+    help="File to choose the best weights with; then --data is not split.",
+)
+@click.option("--test", type=click.Path(path_type=Path), help="File for the final figure.")
+@click.option("--keep-duplicates", is_flag=True, help="Keep a line as often as it occurs.")
+@click.option("--resume", is_flag=True, help="Go on with a run that was cut.")
+@click.option("--overwrite", is_flag=True, help="Replace the run that is there.")
+@flags(MODEL_FLAGS)
+@flags(TRAINING_FLAGS)
+def command(
+    model: str | None,
+    run: Path | None,
+    resume: bool,
+    overwrite: bool,
+    **given: Any,
+) -> None:
+    """Train a model on a text file.
+
+    Ctrl-C stops between two steps and leaves a run that can be used, and gone on with by --resume.
+    """
+    path = run or Path("runs") / (model or "lstm")
+    if resume:
+        opened = Run.open(path)
+        check_resumable(opened, model)
+        dataset = opened.dataset()
+    else:
+        opened, dataset = start(path, model or "lstm", overwrite, given)
+    click.echo(dataset.summary())
+    click.echo(describe(opened))
+    finished = train(opened, dataset, resume, is_terminal=sys.stdout.isatty())
+    print_leaderboard(opened, dataset)
+    if not finished:
+        click.echo(f"stopped early; go on with: makemore train --resume --run {path}", err=True)
+        raise SystemExit(INTERRUPTED)
+    click.echo(f"the run is in {path}; next: makemore export --run {path} --name NAME")
+
+
+def start(path: Path, model: str, overwrite: bool, given: dict[str, Any]) -> tuple[Run, Dataset]:
+    """A new run; nothing is written before all that was given is checked."""
+
+    def picked(table: dict[str, Any]) -> dict[str, Any]:
+        return {name: given[name] for name in table if given[name] is not None}
+
+    model_config, training = resolve(model, picked(MODEL_FLAGS), picked(TRAINING_FLAGS))
+    shares = Shares.parse(given["split"])
+    dataset = load(
+        DataConfig(given["data"], shares, given["dev"], given["test"], given["keep_duplicates"])
+    )
+    config = RunConfig(
+        architecture=model,
+        model=model_config,
+        training=training,
+        alphabet=dataset.vocabulary.alphabet,
+        max_length=dataset.max_length,
+        dataset=dataset.about,
+    )
+    return Run.create(path, config, dataset, overwrite), dataset
+
+
+def check_resumable(run: Run, model: str | None) -> None:
+    """A run keeps its configuration: flags of a resumed one would be ignored, so they are refused."""
+    if model not in (None, run.config.architecture):
+        raise click.UsageError(f"{run.path} is a run of '{run.config.architecture}', not '{model}'")
+    context = click.get_current_context()
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name in context.params
+        if name not in ("model", "run", "resume")
+        and context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise click.UsageError(
+            f"a resumed run keeps its configuration; leave out {', '.join(given)}"
+        )
+
+
+def describe(run: Run) -> str:
+    """One line about the model."""
+    parameters = run.config.build_model().num_parameters()
+    knobs = ", ".join(f"{name} {value}" for name, value in vars(run.config.model).items())
+    return f"{run.config.architecture}: {parameters:,} parameters ({knobs})"

@@ -1,0 +1,80 @@
+"""Training a model from a data file to a finished run."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import click
+import torch
+
+from trainer.config import RunConfig
+from trainer.data.batches import Part
+from trainer.data.dataset import Dataset
+from trainer.evaluate import baselines, evaluate
+from trainer.loop import Training, count, fit
+from trainer.reporter import environment, reporter_for
+from trainer.run import Run
+
+
+def tensors(dataset: Dataset, config: RunConfig) -> dict[str, Part]:
+    """Each part as tensors."""
+    return {part: Part(strings, config.vocabulary) for part, strings in dataset.parts.items()}
+
+
+def train(run: Run, dataset: Dataset, resume: bool, is_terminal: bool) -> bool:
+    """Train a run to its end, or until a signal; whether it was finished."""
+    config = run.config
+    environment(config.training.threads)
+    torch.manual_seed(config.training.seed)
+    parts = tensors(dataset, config)
+    model = config.build_model()
+    training = Training(model, config.training)
+    if resume:
+        training.load_state_dict(run.load(run.last, model))
+    run.rewind_metrics(training.step)
+    reporter = reporter_for(config, dataset, training.step, is_terminal and not model.counted)
+    try:
+        with stopping_on_signals(reporter.say) as is_stopping:
+            if model.counted:
+                count(model, run, parts, reporter)
+                return True
+            fit(training, run, parts, reporter, is_stopping)
+            return training.is_finished
+    finally:
+        reporter.close()
+
+
+@contextmanager
+def stopping_on_signals(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
+    """Turn the first SIGINT or SIGTERM into a wish to stop between two steps; the second ends."""
+    received: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        received.append(number)
+        signal.signal(number, previous[number])
+        say("stopping after this step; once more to stop at once")
+
+    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def leaderboard(run: Run, dataset: Dataset) -> list[str]:
+    """Lines with the exact NLL of every part beside the baselines, for a person."""
+    parts = tensors(dataset, run.config)
+    model = run.load_model()
+    rows = {run.config.architecture: {name: evaluate(model, part) for name, part in parts.items()}}
+    rows |= baselines(parts["train"], parts, len(run.config.vocabulary))
+    lines = [f"{'NLL, nats per character':<24}{'train':>10}{'dev':>10}{'test':>10}"]
+    for name, scores in rows.items():
+        figures = (f"{scores[p].nll:>10.4f}" if len(parts[p]) else f"{'-':>10}" for p in parts)
+        lines.append(f"{name:<24}{''.join(figures)}")
+    return lines
+
+
+def print_leaderboard(run: Run, dataset: Dataset) -> None:
+    """Print it."""
+    click.echo("\n".join(leaderboard(run, dataset)))
