@@ -17,7 +17,7 @@ from trainer.train import print_leaderboard
 @click.command("evaluate")
 @click.option(
     "--run",
-        type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path),
     default="runs/lstm",
     show_default=True,
     help="Folder of the run.",

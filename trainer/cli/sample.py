@@ -14,7 +14,7 @@ from trainer.run import Run
 @click.command("sample")
 @click.option(
     "--run",
-        type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path),
     default="runs/lstm",
     show_default=True,
     help="Folder of the run.",

@@ -63,7 +63,7 @@ def flags(table: dict[str, tuple[type, str]]) -> Any:
 )
 @click.option(
     "--run",
-        type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path),
     help="Folder of the run.  [default: runs/MODEL]",
 )
 @click.option(

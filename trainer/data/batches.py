@@ -30,7 +30,8 @@ class Part:
         # Boundary first for what is fed, last for what is asked; both [N, longest + 1].
         self.tokens = torch.cat([torch.full_like(end, BOUNDARY), ids.clamp(min=0)], dim=1)
         self.targets = torch.cat([ids, end], dim=1)
-        self.lengths = torch.tensor([len(ids) + 1 for ids in encoded], device=device)  # [N]
+        lengths = [len(ids) + 1 for ids in encoded]
+        self.lengths = torch.tensor(lengths, dtype=torch.int64, device=device)  # [N]
         self.targets[torch.arange(len(encoded)), self.lengths - 1] = BOUNDARY
 
     def __len__(self) -> int:

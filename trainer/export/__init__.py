@@ -1,0 +1,1 @@
+"""From a run to a published step graph: trace, check against PyTorch, publish."""

@@ -1,0 +1,106 @@
+"""The way from a run to `<repository>/<name>/<version>/`."""
+
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from serving.fingerprint import FUNCTION, fingerprints
+from serving.manifest import Manifest
+from serving.session import OrtSession
+from trainer.config import versions
+from trainer.data.batches import Part
+from trainer.evaluate import baselines, evaluate
+from trainer.export import graph
+from trainer.export.card import model_card
+from trainer.export.parity import BATCH_SIZES, check_parity
+from trainer.export.publish import check_name, next_version, publish
+from trainer.models.base import CharModel
+from trainer.run import Run
+from trainer.torch_session import TorchSession, bare_manifest
+from trainer.train import tensors
+
+RECOMMENDED = {"temperature": 1.0, "top_k": 0}
+
+
+def export(run: Run, name: str, repository: Path) -> tuple[Path, Manifest]:
+    """Trace, check and publish the best weights of a run; where, and what the manifest says.
+
+    Raises:
+        ExportRefused: the graph does not match the model; nothing is published.
+        InvalidArgument: the name cannot be a model's.
+        RunError: the run cannot be read, or the version not be written.
+    """
+    check_name(name)
+    dataset = run.dataset()
+    model = run.load_model()
+    parts = tensors(dataset, run.config)
+    traced = graph.trace(model)
+    bare = bare_manifest(run.config, model, name)
+    parity = gate(model, traced, bare, parts["dev"])
+    manifest = Manifest(
+        name=name,
+        architecture=run.config.architecture,
+        alphabet=run.config.alphabet,
+        max_length=run.config.max_length,
+        states=model.state_specs(),
+        operator_sets={entry.domain: entry.version for entry in traced.opset_import},
+        metrics=metrics(model, parts, len(run.config.vocabulary)),
+        parity=parity,
+        training=training(run, model),
+        dataset=dataset.about,
+        recommended=RECOMMENDED,
+        extra={"fingerprint": FUNCTION},
+    )
+    folder = repository / name / str(next_version(repository / name))
+    contents = {
+        "model.onnx": graph.with_manifest(traced, manifest),
+        "known.u64": fingerprints(dataset.parts["train"]).tobytes(),
+        "README.md": model_card(manifest, int(folder.name)).encode(),
+    }
+    publish(folder, contents)
+    return folder, manifest
+
+
+def gate(
+    model: CharModel, traced: onnx.ModelProto, manifest: Manifest, dev: Part
+) -> dict[str, Any]:
+    """Check PyTorch's and onnxruntime's steps against PyTorch's forward; the `parity` object."""
+    served = OrtSession(graph.with_manifest(traced, manifest))
+    return check_parity(
+        model,
+        {
+            "torch_step": (TorchSession(model, manifest), (BATCH_SIZES[-1],)),
+            "onnx_step": (served, BATCH_SIZES),
+        },
+        dev,
+    )
+
+
+def metrics(model: CharModel, parts: dict[str, Part], size: int) -> dict[str, Any]:
+    """The `metrics` object: exact scores of every part, and of the baselines."""
+    simple = baselines(parts["train"], parts, size)
+    return {
+        **{name: evaluate(model, part).to_dict() for name, part in parts.items()},
+        "baselines": {
+            guess: {name: score.to_dict() for name, score in scores.items()}
+            for guess, scores in simple.items()
+        },
+    }
+
+
+def training(run: Run, model: CharModel) -> dict[str, Any]:
+    """The `training` object: configuration, steps, time, versions."""
+    rows = run.read_metrics() or [{"step": 0, "seconds": 0.0, "is_best": True}]
+    config = run.config.to_dict()
+    return {
+        "model": config["model"],
+        "config": config["training"],
+        "seed": run.config.training.seed,
+        "parameters": model.num_parameters(),
+        "steps_taken": rows[-1]["step"],
+        "best_step": max(row["step"] for row in rows if row["is_best"]),
+        "seconds": rows[-1]["seconds"],
+        "versions": dict(run.config.versions),
+        "export_versions": versions() | {"onnx": onnx.__version__},
+    }

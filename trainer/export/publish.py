@@ -1,0 +1,56 @@
+"""Publishing a version: built in a folder beside its place, flushed, renamed."""
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from serving.errors import InvalidArgument
+from trainer import files
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
+SUMS = "SHA256SUMS"
+
+
+def check_name(name: str) -> None:
+    """Raise InvalidArgument unless a model may be called so."""
+    if not NAME.fullmatch(name):
+        raise InvalidArgument(
+            "name",
+            f"'{name}' must be 1 to 63 of a-z, 0-9, '.', '_' and '-', the first a letter or digit",
+        )
+
+
+def next_version(folder: Path) -> int:
+    """One more than the highest version in a model's folder, gaps left as they are."""
+    taken = [int(p.name) for p in folder.glob("*") if p.name.isascii() and p.name.isdigit()]
+    return max(taken, default=0) + 1
+
+
+def publish(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Make `folder` with these files and their SHA256SUMS: all of it, or nothing.
+
+    Raises:
+        RunError: it cannot be written, or is there already.
+    """
+    sums = "".join(
+        f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in contents.items()
+    )
+    beside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    with files.naming_failures(folder):
+        try:
+            beside.mkdir(parents=True)
+            for name, content in {**contents, SUMS: sums.encode()}.items():
+                with (beside / name).open("wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+            files.sync_folder(beside)
+            # A folder that is not empty cannot be renamed over: a version once there stays.
+            beside.rename(folder)
+        except BaseException:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
+        files.sync_folder(folder.parent)
