@@ -135,27 +135,21 @@ class Engine:
     def _collect_prefixes(self) -> None:
         fed = self._rows.fed
         for row in np.flatnonzero(fed):
-            self._scheduler.prefilled(self._rows.owner[row], self._rows.context(row))
+            self._scheduler.prefilled(self._rows.owner[row], self._rows.context(int(row)))
         self._rows = self._rows.kept(~fed)
 
     def _admit(self) -> None:
-        free = self.max_rows - len(self._rows)
-        feeding = [self._row(entry, 0) for entry in self._scheduler.admit_prefills(free)]
-        samples = self._scheduler.admit_samples(free - len(feeding))
-        self._rows = self._rows.joined([*feeding, *(self._row(e, i) for e, i in samples)])
-
-    def _row(self, entry: Entry, index: int) -> Rows:
-        job = entry.job
-        return Rows.one(
-            self.manifest,
-            owner=entry,
-            context=entry.context or self._root,
-            text=job.prefix,
-            parameters=job.parameters,
-            index=index,
-            max_length=job.max_length,
-            feeding=entry.context is None,
-        )
+        assert self._root is not None
+        feeding = [
+            Rows.feeding_prefix(self.manifest, entry, entry.job, self._root)
+            for entry in self._scheduler.admit_prefills(self.max_rows - len(self._rows))
+        ]
+        free = self.max_rows - len(self._rows) - len(feeding)
+        samples = [
+            Rows.of(self.manifest, entry, entry.job, entry.context, indices)
+            for entry, indices in self._scheduler.admit_samples(free)
+        ]
+        self._rows = self._rows.joined(feeding + samples)
 
     def _finish(self, ended: Bool, cut: Bool) -> None:
         rows = self._rows

@@ -44,4 +44,5 @@ def uniforms(
     key = np.stack([seed & _LOW, seed >> _32])  # [2, N]
     words = philox4x32(np.stack([step, sample, attempt, np.zeros_like(step)]), key)  # [4, N]
     high, low = words[0] >> np.uint64(5), words[1] >> np.uint64(6)  # [N], 27 and 26 bits
-    return (high.astype(np.float64) * 67108864.0 + low.astype(np.float64)) / 9007199254740992.0
+    mantissa: npt.NDArray[np.float64] = high.astype(np.float64) * 2.0**26 + low.astype(np.float64)
+    return mantissa / 2.0**53

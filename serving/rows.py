@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from serving import philox, sampling
+from serving.job import Job
 from serving.manifest import Manifest
-from serving.sampling import Float64, Int64, SamplingParameters
+from serving.sampling import Float64, Int64
 from serving.session import States
 from serving.vocabulary import BOUNDARY
 
@@ -72,38 +73,32 @@ class Rows:
         )
 
     @classmethod
-    def one(  # noqa: PLR0913 - a row is all of this
-        cls,
-        manifest: Manifest,
-        owner: object,
-        context: Context,
-        text: list[int],
-        parameters: SamplingParameters,
-        index: int,
-        max_length: int,
-        feeding: bool,
-    ) -> Self:
-        """One row that goes on from a context."""
-        padded = np.zeros((1, manifest.max_length + 1), np.int64)
-        padded[0, : len(text)] = text
-        holder = np.empty(1, object)
-        holder[0] = owner
+    def of(cls, manifest: Manifest, owner: Any, job: Job, context: Context, indices: range) -> Self:
+        """One row a sample of a job, all of them going on from the same context."""
+        rows = len(indices)
+        text = np.zeros((rows, manifest.max_length + 1), np.int64)
+        text[:, : len(job.prefix)] = job.prefix
         return cls(
-            owner=holder,
-            feeding=np.array([feeding]),
-            text=padded,
-            length=np.array([len(text)]),
-            step=np.zeros(1, np.uint64),
-            index=np.array([index], np.uint64),
-            seed=np.array([parameters.seed], np.uint64),
-            temperature=np.array([parameters.temperature]),
-            top_k=np.array([parameters.top_k]),
-            max_length=np.array([max_length]),
-            log_prob=np.zeros(1),
-            token=np.zeros(1, np.int64),
-            logits=context.logits[None],  # [1, V]
-            states=tuple(state[None] for state in context.states),
+            owner=np.full(rows, owner, object),
+            feeding=np.zeros(rows, np.bool_),
+            text=text,
+            length=np.full(rows, len(job.prefix)),
+            step=np.zeros(rows, np.uint64),
+            index=np.arange(indices.start, indices.stop, dtype=np.uint64),
+            seed=np.full(rows, job.parameters.seed, np.uint64),
+            temperature=np.full(rows, job.parameters.temperature),
+            top_k=np.full(rows, job.parameters.top_k),
+            max_length=np.full(rows, job.max_length),
+            log_prob=np.zeros(rows),
+            token=np.zeros(rows, np.int64),
+            logits=np.repeat(context.logits[None], rows, axis=0),  # [B, V]
+            states=tuple(np.repeat(state[None], rows, axis=0) for state in context.states),
         )
+
+    @classmethod
+    def feeding_prefix(cls, manifest: Manifest, owner: Any, job: Job, root: Context) -> Self:
+        """One row that runs a job's prefix from the start of the string."""
+        return replace(cls.of(manifest, owner, job, root, range(1)), feeding=np.ones(1, np.bool_))
 
     def joined(self, others: "list[Rows]") -> "Rows":
         """These rows, then the others."""

@@ -46,13 +46,15 @@ def keep_top_k(logits: Float64, top_k: Int64) -> Float64:
     order = np.argsort(-logits, axis=1, kind="stable")  # [B, V]; stable: ties by id
     rank = np.empty_like(order)
     np.put_along_axis(rank, order, np.arange(vocabulary)[None, :], axis=1)
-    return np.where(rank < limit[:, None], logits, -np.inf)
+    kept: Float64 = np.where(rank < limit[:, None], logits, -np.inf)
+    return kept
 
 
 def log_partition(logits: Float64) -> Float64:
     """Log sum exp of each row: [B] from [B, V]."""
     top: Float64 = logits.max(axis=1)  # [B]
-    return top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
+    partition: Float64 = top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
+    return partition
 
 
 def inverse_cdf(logits: Float64, uniform: Float64) -> Int64:
@@ -63,7 +65,8 @@ def inverse_cdf(logits: Float64, uniform: Float64) -> Int64:
     drawn = (cumulative <= target[:, None]).sum(axis=1)
     # Rounding can lift the target to the very total; the last id that has any weight is meant.
     last = logits.shape[1] - 1 - np.argmax(weights[:, ::-1] > 0, axis=1)
-    return np.minimum(drawn, last)
+    ids: Int64 = np.minimum(drawn, last)
+    return ids
 
 
 def draw(

@@ -58,16 +58,17 @@ class Scheduler:
         """At most `free` entries whose prefix gets a row now."""
         return [self._to_prefill.popleft() for _ in range(min(free, len(self._to_prefill)))]
 
-    def admit_samples(self, free: int) -> list[tuple[Entry, int]]:
-        """At most `free` samples, by entry and index, that get a row now; entries take turns."""
-        admitted = []
-        while self._to_sample and len(admitted) < free:
+    def admit_samples(self, free: int) -> list[tuple[Entry, range]]:
+        """At most `free` samples, by entry and indices, that get a row now; entries take turns."""
+        first: dict[Entry, int] = {}
+        while self._to_sample and free > 0:
             entry = self._to_sample.popleft()
-            admitted.append((entry, entry.started))
+            first.setdefault(entry, entry.started)
             entry.started += 1
+            free -= 1
             if entry.started < entry.job.n:
                 self._to_sample.append(entry)
-        return admitted
+        return [(entry, range(start, entry.started)) for entry, start in first.items()]
 
     def sweep(self) -> None:
         """Forget the entries that nobody waits for."""

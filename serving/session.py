@@ -20,6 +20,7 @@ from serving.manifest import KEY, Manifest, StateSpec
 
 Array = npt.NDArray[Any]
 States = tuple[Array, ...]
+Signature = dict[str, tuple[str, tuple[int, ...]]]  # tensor's name to dtype and shape
 
 MIN_ROWS = 2
 """Kernels may round differently for a single row (`RNN` does), so no step ever has just one."""
@@ -109,17 +110,15 @@ class OrtSession:
 def check_signature(session: Any, manifest: Manifest) -> None:
     """Raise BadModel unless the graph's inputs and outputs are exactly the contract's."""
     states = manifest.states
-    vocabulary = (len(manifest.vocabulary),)
-    expected_inputs = {"token": ("int64", ())} | {s.input: (s.dtype, s.shape) for s in states}
-    expected_outputs = {"logits": ("float32", vocabulary)}
+    expected_inputs: Signature = {"token": ("int64", ())}
+    expected_inputs |= {s.input: (s.dtype, s.shape) for s in states}
+    expected_outputs: Signature = {"logits": ("float32", (len(manifest.vocabulary),))}
     expected_outputs |= {s.output: (s.dtype, s.shape) for s in states}
     _compare("input", session.get_inputs(), expected_inputs)
     _compare("output", session.get_outputs(), expected_outputs)
 
 
-def _compare(
-    kind: str, found: Sequence[Any], expected: dict[str, tuple[str, tuple[int, ...]]]
-) -> None:
+def _compare(kind: str, found: Sequence[Any], expected: Signature) -> None:
     names = {argument.name for argument in found}
     if names != set(expected):
         raise BadModel(f"the graph's {kind}s are {sorted(names)}, not {sorted(expected)}")

@@ -89,7 +89,8 @@ class Training:
         decay = min(self.config.average, (1 + self.step) / (10 + self.step))
         if self.config.average == 0:
             decay = 0.0
-        ours, theirs = list(self.averaged.parameters()), list(self.model.parameters())
+        ours: list[Tensor] = list(self.averaged.parameters())
+        theirs: list[Tensor] = list(self.model.parameters())
         torch._foreach_lerp_(ours, theirs, 1 - decay)
         for buffer, source in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
             buffer.copy_(source)

@@ -51,7 +51,7 @@ def stopping_on_signals(say: Callable[[str], None]) -> Iterator[Callable[[], boo
 
     def note(number: int, frame: object) -> None:
         received.append(number)
-        signal.signal(number, previous[number])
+        signal.signal(number, previous[signal.Signals(number)])
         say("stopping after this step; once more to stop at once")
 
     previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}

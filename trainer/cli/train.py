@@ -1,8 +1,9 @@
 """`makemore train`."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -14,6 +15,7 @@ from trainer.run import Run
 from trainer.train import print_leaderboard, train
 
 INTERRUPTED = 130
+F = TypeVar("F", bound=Callable[..., Any])
 
 # Flags that are passed on only if given: what is not given, the architecture decides.
 MODEL_FLAGS = {
@@ -40,10 +42,10 @@ TRAINING_FLAGS = {
 }
 
 
-def flags(table: dict[str, tuple[type, str]]) -> Any:
+def flags(table: dict[str, tuple[type, str]]) -> Callable[[F], F]:
     """A decorator that adds options without defaults."""
 
-    def decorate(command: Any) -> Any:
+    def decorate(command: F) -> F:
         for name, (kind, text) in reversed(table.items()):
             command = click.option(f"--{name.replace('_', '-')}", name, type=kind, help=text)(
                 command
