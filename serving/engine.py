@@ -127,10 +127,10 @@ class Engine:
         for entry in self._scheduler.entries:
             if entry.job.is_expired():
                 _fail(entry.job, DeadlineExceeded("the deadline passed before all was made"))
-        self._scheduler.sweep()
-        if len(self._rows):
-            keep = [not entry.is_abandoned for entry in self._rows.owner]
-            self._rows = self._rows.kept(np.array(keep))
+        gone = self._scheduler.sweep()
+        if gone:
+            keep = [entry not in gone for entry in self._rows.owner]
+            self._rows = self._rows.kept(np.array(keep, np.bool_))
 
     def _collect_prefixes(self) -> None:
         fed = self._rows.fed
@@ -168,7 +168,6 @@ class Engine:
             if entry.is_complete and entry.job.result.set_running_or_notify_cancel():
                 entry.job.result.set_result(sorted(entry.samples, key=lambda s: s.index))
         self._rows = rows.kept(~(ended | cut))
-        self._scheduler.sweep()
 
 
 def _fail(job: Job, error: ServingError) -> None:

@@ -11,12 +11,15 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any, Self
 
+from serving import checks
 from serving.errors import BadModel, MakemoreError
+from serving.sampling import SamplingParameters
 from serving.vocabulary import Vocabulary
 
 KEY = "makemore.manifest"
 FORMAT_VERSION = 1
 DTYPES = ("float32", "float64", "int32", "int64", "bool")
+PARTS = ("train", "dev", "test")
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,9 @@ class Manifest:
 
     def __post_init__(self) -> None:
         try:
-            self.vocabulary  # noqa: B018 - builds it, so that a bad alphabet is refused here
+            self.vocabulary, self.recommended_sampling  # noqa: B018 - built to be checked
+            for part in PARTS:
+                self.part_metrics(part)
         except MakemoreError as error:
             raise BadModel(f"manifest: {error}") from None
         if self.max_length < 1:
@@ -86,6 +91,26 @@ class Manifest:
     def vocabulary(self) -> Vocabulary:
         """The alphabet with its encoding."""
         return Vocabulary(self.alphabet)
+
+    @cached_property
+    def recommended_sampling(self) -> SamplingParameters:
+        """What an unset field of a request means; keys that are not known are ignored."""
+        return SamplingParameters(
+            temperature=_number(self.recommended, "temperature", (int, float), 1.0),
+            top_k=_number(self.recommended, "top_k", int, 0),
+        )
+
+    def part_metrics(self, part: str) -> dict[str, Any]:
+        """`nll`, `characters` and `strings` of a part; empty if it was not measured."""
+        found = self.metrics.get(part)
+        if found is None:
+            return {}
+        if not isinstance(found, dict):
+            raise BadModel(f"metrics: {part}: {_short(found)} is no object")
+        counts = {key: _number(found, key, int) for key in ("characters", "strings")}
+        for key, count in counts.items():
+            checks.whole(f"metrics: {part}: {key}", count, 0, 2**63 - 1)
+        return {"nll": _number(found, "nll", (int, float)), **counts}
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -117,6 +142,15 @@ class Manifest:
         """The JSON text that `parse` reads."""
         value = asdict(self)
         return json.dumps(value | value.pop("extra"), ensure_ascii=False, allow_nan=False)
+
+
+def _number(
+    values: Mapping[str, Any], key: str, kind: type | tuple[type, ...], default: Any = None
+) -> Any:
+    found = values.get(key, default)
+    if not isinstance(found, kind) or isinstance(found, bool):
+        raise BadModel(f"{key}: {_short(found)} is no number that it can be")
+    return found
 
 
 def _short(value: object) -> str:

@@ -22,6 +22,7 @@ SUM_LINE = re.compile(r"([0-9a-f]{64}) [ *]([A-Za-z0-9._-]+)", re.ASCII)
 class Model:
     """A version that can be served."""
 
+    folder: Path
     name: str
     version: int
     digest: str
@@ -81,7 +82,7 @@ def load_version(folder: Path, threads: int = 1) -> Model:
     name = folder.parent.name
     if session.manifest.name != name:
         raise BadModel(f"manifest: name is '{session.manifest.name}', the folder's '{name}'")
-    return Model(name, int(folder.name), hashlib.sha256(content).hexdigest(), session)
+    return Model(folder, name, int(folder.name), hashlib.sha256(content).hexdigest(), session)
 
 
 class Repository:

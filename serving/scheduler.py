@@ -70,9 +70,11 @@ class Scheduler:
                 self._to_sample.append(entry)
         return [(entry, range(start, entry.started)) for entry, start in first.items()]
 
-    def sweep(self) -> None:
-        """Forget the entries that nobody waits for."""
-        if any(entry.is_abandoned for entry in self.entries):
-            self.entries = [entry for entry in self.entries if not entry.is_abandoned]
-            self._to_prefill = deque(e for e in self._to_prefill if not e.is_abandoned)
-            self._to_sample = deque(e for e in self._to_sample if not e.is_abandoned)
+    def sweep(self) -> set[Entry]:
+        """Forget the entries that nobody waits for; which those were."""
+        gone = {entry for entry in self.entries if entry.is_abandoned}
+        if gone:
+            self.entries = [entry for entry in self.entries if entry not in gone]
+            self._to_prefill = deque(e for e in self._to_prefill if e not in gone)
+            self._to_sample = deque(e for e in self._to_sample if e not in gone)
+        return gone

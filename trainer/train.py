@@ -1,19 +1,55 @@
 """Training a model from a data file to a finished run."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import click
 import torch
 
-from trainer.config import RunConfig
+from trainer.config import RunConfig, resolve
 from trainer.data.batches import Part
-from trainer.data.dataset import Dataset
+from trainer.data.dataset import DataConfig, Dataset, load
 from trainer.evaluate import baselines, evaluate
 from trainer.loop import Training, count, fit
 from trainer.reporter import environment, reporter_for
 from trainer.run import Run
+
+
+def new_run(
+    path: Path,
+    name: str,
+    data: DataConfig,
+    model_flags: Mapping[str, Any],
+    training_flags: Mapping[str, Any],
+    overwrite: bool = False,
+) -> tuple[Run, Dataset]:
+    """A run's folder and its data; nothing is written before everything given is checked.
+
+    Args:
+        path: the run's folder.
+        name: the architecture.
+        data: what to train on.
+        model_flags: knobs of the architecture that differ from their defaults.
+        training_flags: fields of TrainingConfig, likewise.
+        overwrite: replace a run that is there.
+
+    Raises:
+        InvalidArgument, DataError, RunError: naming what is wrong.
+    """
+    model_config, training_config = resolve(name, model_flags, training_flags)
+    dataset = load(data)
+    config = RunConfig(
+        architecture=name,
+        model=model_config,
+        training=training_config,
+        alphabet=dataset.vocabulary.alphabet,
+        max_length=dataset.max_length,
+        dataset=dataset.about,
+    )
+    return Run.create(path, config, dataset, overwrite), dataset
 
 
 def tensors(dataset: Dataset, config: RunConfig) -> dict[str, Part]:

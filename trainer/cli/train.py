@@ -7,12 +7,11 @@ from typing import Any, TypeVar
 
 import click
 
-from trainer.config import RunConfig, resolve
-from trainer.data.dataset import SHIPPED, DataConfig, Dataset, load
+from trainer.data.dataset import SHIPPED, DataConfig, Dataset
 from trainer.data.split import Shares
 from trainer.models import MODELS
 from trainer.run import Run
-from trainer.train import print_leaderboard, train
+from trainer.train import new_run, print_leaderboard, train
 
 INTERRUPTED = 130
 F = TypeVar("F", bound=Callable[..., Any])
@@ -111,25 +110,14 @@ def command(
 
 
 def start(path: Path, model: str, overwrite: bool, given: dict[str, Any]) -> tuple[Run, Dataset]:
-    """A new run; nothing is written before all that was given is checked."""
+    """A new run as the flags have it."""
 
     def picked(table: dict[str, Any]) -> dict[str, Any]:
         return {name: given[name] for name in table if given[name] is not None}
 
-    model_config, training = resolve(model, picked(MODEL_FLAGS), picked(TRAINING_FLAGS))
     shares = Shares.parse(given["split"])
-    dataset = load(
-        DataConfig(given["data"], shares, given["dev"], given["test"], given["keep_duplicates"])
-    )
-    config = RunConfig(
-        architecture=model,
-        model=model_config,
-        training=training,
-        alphabet=dataset.vocabulary.alphabet,
-        max_length=dataset.max_length,
-        dataset=dataset.about,
-    )
-    return Run.create(path, config, dataset, overwrite), dataset
+    data = DataConfig(given["data"], shares, given["dev"], given["test"], given["keep_duplicates"])
+    return new_run(path, model, data, picked(MODEL_FLAGS), picked(TRAINING_FLAGS), overwrite)
 
 
 def check_resumable(run: Run, model: str | None) -> None:

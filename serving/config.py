@@ -1,0 +1,45 @@
+"""The configuration of a server: checked when built."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from serving import checks
+from serving.errors import InvalidArgument
+
+LISTEN = "127.0.0.1:50051"
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]/]+):(\d{1,5})", re.ASCII)
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """How to serve.
+
+    Attributes:
+        repository: the folder of published models.
+        listen: host:port; port 0 takes a free one.
+        default_model: what a request without a model means; empty for the only one there is.
+        max_rows: strings that one model runs at once, 2 to 4,096.
+        threads: of onnxruntime, for each model; 1 is best for small ones.
+        grace: seconds that calls under way have after a signal to stop.
+    """
+
+    repository: Path
+    listen: str = LISTEN
+    default_model: str = ""
+    max_rows: int = 256
+    threads: int = 1
+    grace: float = 30.0
+
+    def __post_init__(self) -> None:
+        match = _ADDRESS.fullmatch(self.listen)
+        if match is None or int(match[2]) > 65535:
+            raise InvalidArgument("listen", f"'{self.listen}' is not host:port, such as {LISTEN}")
+        checks.whole("max_rows", self.max_rows, 2, 4096)
+        checks.whole("threads", self.threads, 1, 1024)
+        checks.real("grace", self.grace, 0.0, 86400.0)
+
+    @property
+    def host(self) -> str:
+        """The host part of `listen`."""
+        return self.listen.rpartition(":")[0]

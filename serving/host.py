@@ -1,0 +1,69 @@
+"""The models that are being served, each with an engine that runs."""
+
+import logging
+
+from serving.engine import Engine
+from serving.errors import NotFound, Unavailable
+from serving.repository import Model, Repository
+
+log = logging.getLogger(__name__)
+
+
+class Host:
+    """Every model of a repository, warmed up.
+
+    Args:
+        repository: read by `start`.
+        max_rows: strings that each engine runs at once.
+    """
+
+    def __init__(self, repository: Repository, max_rows: int) -> None:
+        self.repository = repository
+        self.max_rows = max_rows
+        self._engines: dict[str, Engine] = {}
+        self._is_ready = False
+
+    def start(self) -> None:
+        """Load the repository and start an engine a model; what fails is refused and logged.
+
+        Raises:
+            NotFound: no model is left.
+        """
+        self.repository.load()
+        for model in self.repository.list():
+            self._start_engine(model)
+        for refusal in self.repository.refusals:
+            log.warning("refused %s: %s", refusal.path, refusal.reason)
+        if not self._engines:
+            raise NotFound(f"{self.repository.path} has no model that can be served")
+        self._is_ready = True
+
+    def _start_engine(self, model: Model) -> None:
+        engine = Engine(model.session, self.max_rows)
+        try:
+            engine.start()
+        except Exception as error:  # the runtime raises many kinds
+            self.repository.refuse(model.folder, f"the first step fails: {error}")
+        else:
+            self._engines[model.full_name] = engine
+
+    def find(self, asked: str) -> tuple[Model, Engine]:
+        """The model that a request means, and its engine.
+
+        Raises:
+            Unavailable: the models are still being loaded.
+            NotFound, InvalidArgument: see Repository.find.
+        """
+        if not self._is_ready:
+            raise Unavailable("the models are still being loaded; try again")
+        model = self.repository.find(asked)
+        return model, self._engines[model.full_name]
+
+    def models(self) -> list[Model]:
+        """All of them, by name, then by version."""
+        return self.repository.list() if self._is_ready else []
+
+    def stop(self) -> None:
+        """Let every engine finish what it has, and end it."""
+        for engine in self._engines.values():
+            engine.stop()

@@ -1,0 +1,127 @@
+"""A server's life: bind, load, warm up, serve, drain."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from makemore.v1 import generation_service_pb2, model_service_pb2
+from makemore.v1.generation_service_pb2_grpc import add_GenerationServiceServicer_to_server
+from makemore.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
+from serving.config import ServerConfig
+from serving.errors import Unavailable
+from serving.host import Host
+from serving.interceptors import ErrorInterceptor
+from serving.repository import Repository
+from serving.service import GenerationService, ModelService
+
+log = logging.getLogger(__name__)
+
+SERVICES = tuple(
+    pb.DESCRIPTOR.services_by_name[name].full_name
+    for pb, name in (
+        (generation_service_pb2, "GenerationService"),
+        (model_service_pb2, "ModelService"),
+    )
+)
+OPTIONS = (
+    ("grpc.so_reuseport", 0),  # a second server on the port fails instead of taking half the calls
+    ("grpc.max_receive_message_length", 64 * 1024),
+)
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class Server:
+    """Serves a repository over gRPC. Building it does nothing; `start` does.
+
+    Attributes:
+        port: the port that is bound, once `start` has returned.
+    """
+
+    def __init__(self, config: ServerConfig) -> None:
+        self.config = config
+        self.port = 0
+        repository = Repository(config.repository, config.default_model, config.threads)
+        self.host = Host(repository, config.max_rows)
+        self._health = health.aio.HealthServicer()
+        self._server: grpc.aio.Server | None = None
+
+    async def start(self) -> None:
+        """Bind the port, load and warm up every model, then say that it is serving.
+
+        Raises:
+            Unavailable: the port cannot be bound.
+            NotFound: there is no model to serve.
+        """
+        await self._health.set("", _NOT_SERVING)
+        self._server = self._build()
+        try:
+            self.port = self._server.add_insecure_port(self.config.listen)
+        except RuntimeError:
+            raise Unavailable(
+                f"cannot listen on {self.config.listen}: the port is in use, or not ours to take; "
+                "choose another with --listen"
+            ) from None
+        await self._server.start()
+        try:
+            await asyncio.to_thread(self.host.start)
+        except BaseException:
+            await self.stop(0)
+            raise
+        for name in self._health_names():
+            await self._health.set(name, _SERVING)
+
+    def _build(self) -> grpc.aio.Server:
+        server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=OPTIONS)
+        add_GenerationServiceServicer_to_server(GenerationService(self.host), server)
+        add_ModelServiceServicer_to_server(ModelService(self.host), server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, server)
+        return server
+
+    def _health_names(self) -> list[str]:
+        models = self.host.models()
+        names = {name for m in models for name in (m.full_name, f"models/{m.name}")}
+        return ["", *SERVICES, *sorted(names)]
+
+    async def stop(self, grace: float) -> None:
+        """Say NOT_SERVING, refuse new calls, let those under way finish for `grace` seconds."""
+        await self._health.enter_graceful_shutdown()
+        if self._server is not None:
+            await self._server.stop(grace)
+        await asyncio.to_thread(self.host.stop)
+
+
+async def run(config: ServerConfig, announce: Callable[[Server], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then drain; a second signal ends at once.
+
+    Args:
+        config: how to serve.
+        announce: called once the server is serving.
+    """
+    server = Server(config)
+    first, second = asyncio.Event(), asyncio.Event()
+
+    def note() -> None:
+        (second if first.is_set() else first).set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, note)
+    await server.start()
+    announce(server)
+    await first.wait()
+    log.info("stopping: calls under way have %g s; a second signal ends them", config.grace)
+    draining = asyncio.create_task(server.stop(config.grace))
+    at_once = asyncio.create_task(second.wait())
+    await asyncio.wait({draining, at_once}, return_when=asyncio.FIRST_COMPLETED)
+    if not draining.done():
+        await server.stop(0)
+    at_once.cancel()
+    await draining

@@ -1,0 +1,125 @@
+"""The methods of the API: messages in, messages out; all work is done elsewhere."""
+
+import asyncio
+import time
+from typing import Any
+
+import grpc
+
+from makemore.v1 import generation_service_pb2 as generation_pb
+from makemore.v1 import generation_service_pb2_grpc as generation_grpc
+from makemore.v1 import model_service_pb2 as model_pb
+from makemore.v1 import model_service_pb2_grpc as model_grpc
+from serving.errors import InvalidArgument
+from serving.host import Host
+from serving.job import FinishReason, Sample
+from serving.manifest import PARTS
+from serving.repository import Model
+from serving.request import job_of
+
+MAX_PAGE = 1000
+DEFAULT_PAGE = 100
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+_FINISH_REASONS = {
+    FinishReason.END: generation_pb.FINISH_REASON_END,
+    FinishReason.MAX_LENGTH: generation_pb.FINISH_REASON_MAX_LENGTH,
+}
+
+
+class GenerationService(generation_grpc.GenerationServiceServicer):
+    """Makes strings."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    async def Generate(  # noqa: D102 - told by the proto
+        self, request: generation_pb.GenerateRequest, context: Context
+    ) -> generation_pb.GenerateResponse:
+        model, engine = self._host.find(request.model)
+        job = job_of(request, model.manifest, deadline_of(context))
+        engine.submit(job)
+        # A caller that leaves cancels this coroutine, which cancels the future, which frees the rows.
+        samples = await asyncio.wrap_future(job.result)
+        return generation_pb.GenerateResponse(
+            samples=map(sample_message, samples),
+            model=model.full_name,
+            model_digest=model.digest,
+            seed=job.parameters.seed,
+        )
+
+
+class ModelService(model_grpc.ModelServiceServicer):
+    """Tells which models there are."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    async def GetModel(  # noqa: D102
+        self, request: model_pb.GetModelRequest, context: Context
+    ) -> model_pb.GetModelResponse:
+        model, _ = self._host.find(request.name)
+        return model_pb.GetModelResponse(model=model_message(model))
+
+    async def ListModels(  # noqa: D102
+        self, request: model_pb.ListModelsRequest, context: Context
+    ) -> model_pb.ListModelsResponse:
+        models = self._host.models()
+        if request.page_size < 0:
+            raise InvalidArgument("page_size", f"must not be negative, as {request.page_size} is")
+        start = page_start(request.page_token, models)
+        page = models[start : start + min(request.page_size or DEFAULT_PAGE, MAX_PAGE)]
+        is_last = start + len(page) == len(models)
+        return model_pb.ListModelsResponse(
+            models=map(model_message, page),
+            next_page_token="" if is_last else page[-1].full_name,
+        )
+
+
+def deadline_of(context: Context) -> float | None:
+    """The instant of time.monotonic() at which the caller leaves."""
+    remaining = context.time_remaining()
+    return None if remaining is None else time.monotonic() + remaining
+
+
+def page_start(token: str, models: list[Model]) -> int:
+    """How many models come up to and including the one that a page token names."""
+    if not token:
+        return 0
+    names = [model.full_name for model in models]
+    if token not in names:
+        raise InvalidArgument("page_token", "is not one that ListModels gave; start anew")
+    return names.index(token) + 1
+
+
+def sample_message(sample: Sample) -> generation_pb.Sample:
+    """A sample as callers get it."""
+    return generation_pb.Sample(
+        text=sample.text,
+        index=sample.index,
+        finish_reason=_FINISH_REASONS[sample.finish_reason],
+        log_prob=sample.log_prob,
+    )
+
+
+def model_message(model: Model) -> model_pb.Model:
+    """A model as callers get it."""
+    manifest = model.manifest
+    recommended = manifest.recommended
+    return model_pb.Model(
+        name=model.full_name,
+        version=model.version,
+        digest=model.digest,
+        architecture=manifest.architecture,
+        alphabet=manifest.alphabet,
+        max_length=manifest.max_length,
+        metrics={
+            part: model_pb.Metrics(**manifest.part_metrics(part))
+            for part in PARTS
+            if part in manifest.metrics
+        },
+        recommended=model_pb.RecommendedSampling(
+            temperature=recommended.get("temperature"), top_k=recommended.get("top_k")
+        ),
+    )
