@@ -84,15 +84,15 @@ def draw(
         Ids [B], and their log-probabilities [B] under the model itself: temperature 1, no top-k.
     """
     raw = logits.astype(np.float64)  # [B, V]
+    # Before the temperature, which keeps their order but for differences too small for float64.
+    kept = keep_top_k(raw, top_k)
     greedy = temperature == 0
     if greedy.any() or (temperature != 1).any():
         # The maximum goes first, so that no temperature, however small, overflows.
-        centred = raw - raw.max(axis=1, keepdims=True)
+        centred = kept - kept.max(axis=1, keepdims=True)
         with np.errstate(over="ignore"):
-            scaled = centred / np.where(greedy, 1.0, temperature)[:, None]
-    else:
-        scaled = raw
-    ids = inverse_cdf(keep_top_k(scaled, top_k), uniform)
+            kept = centred / np.where(greedy, 1.0, temperature)[:, None]
+    ids = inverse_cdf(kept, uniform)
     if greedy.any():
         ids = np.where(greedy, raw.argmax(axis=1), ids)
     chosen = np.take_along_axis(raw, ids[:, None], axis=1)[:, 0]  # [B]

@@ -1,0 +1,197 @@
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from serving.engine import Engine
+from serving.errors import DeadlineExceeded, ServingError, Unavailable
+from serving.job import FinishReason, Job, Sample
+from serving.reference import generate
+from serving.sampling import SamplingParameters
+from serving.session import States
+from serving.testing import FakeSession
+
+
+class GatedSession(FakeSession):
+    """Steps only while the gate is open, so that a test can look at a turn's middle."""
+
+    def __init__(self) -> None:
+        super().__init__(max_length=40)
+        self.gate, self.waiting = threading.Event(), threading.Event()
+        self.gate.set()
+
+    def step(
+        self, token: npt.NDArray[np.int64], states: States
+    ) -> tuple[npt.NDArray[np.float32], States]:
+        if not self.gate.is_set():
+            self.waiting.set()
+            assert self.gate.wait(30)
+        return super().step(token, states)
+
+
+def job(n: int = 3, prefix: str = "", max_length: int = 8, **parameters: float) -> Job:
+    ids = FakeSession().manifest.vocabulary.encode(prefix)
+    return Job(ids, n, SamplingParameters(**parameters), max_length)  # type: ignore[arg-type]
+
+
+def expected(asked: Job) -> list[Sample]:
+    return generate(FakeSession(), asked.prefix, asked.n, asked.parameters, asked.max_length)
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    engine = Engine(FakeSession(), max_rows=7)
+    engine.start()
+    yield engine
+    engine.stop()
+
+
+def assert_same(found: list[Sample], wanted: list[Sample]) -> None:
+    """Equal but for the last bits of a sum over another number of rows."""
+    assert [replace(s, log_prob=0) for s in found] == [replace(s, log_prob=0) for s in wanted]
+    assert [s.log_prob for s in found] == pytest.approx([s.log_prob for s in wanted], abs=1e-12)
+
+
+def test_jobs_amid_others_give_what_the_plain_sampler_gives(engine: Engine) -> None:
+    """64 jobs of all kinds at once through 7 rows, submitted from 8 threads."""
+    chance = random.Random(1)
+    jobs = [
+        job(
+            n=chance.randint(1, 20),
+            prefix="".join(chance.choices("abc", k=chance.randint(0, 8))),
+            seed=chance.randint(0, 2**64 - 1),
+            temperature=chance.choice([0, 0.5, 1, 2]),
+            top_k=chance.randint(0, 4),
+        )
+        for _ in range(64)
+    ]
+    threads = [
+        threading.Thread(target=lambda i=i: deque(map(engine.submit, jobs[i::8]))) for i in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for each in jobs:
+        assert_same(each.result.result(30), expected(each))
+    assert isinstance(engine.session, FakeSession)
+    assert max(engine.session.rows) <= 7
+
+
+def test_a_smaller_n_gives_the_first_of_a_larger(engine: Engine) -> None:
+    few, many = job(n=5, seed=9), job(n=50, seed=9)
+    engine.submit(few)
+    engine.submit(many)
+    assert few.result.result(30) == many.result.result(30)[:5]
+
+
+def test_a_prefix_is_run_once_a_job() -> None:
+    session = FakeSession()
+    engine = Engine(session, max_rows=100)
+    engine.start()
+    asked = job(n=50, prefix="abcab")
+    engine.submit(asked)
+    asked.result.result(30)
+    engine.stop()
+    assert session.rows[1:6] == [1] * 5
+
+
+def test_a_string_is_cut_at_its_longest_and_one_as_long_may_still_end(engine: Engine) -> None:
+    asked = job(n=200, prefix="abc", max_length=3)
+    engine.submit(asked)
+    samples = asked.result.result(30)
+    assert {s.text for s in samples} == {"abc"}
+    reasons = {s.finish_reason for s in samples}
+    assert reasons == {FinishReason.END, FinishReason.MAX_LENGTH}
+    for sample in samples:
+        assert (sample.log_prob == 0) == (sample.finish_reason is FinishReason.MAX_LENGTH)
+
+
+def test_a_cancelled_job_frees_its_rows_at_the_next_turn() -> None:
+    session = GatedSession()
+    engine = Engine(session, max_rows=4)
+    engine.start()
+    session.gate.clear()
+    long, next_ = job(n=1000, max_length=40), job(n=2, seed=5)
+    engine.submit(long)
+    assert session.waiting.wait(30)
+    engine.submit(next_)
+    assert long.result.cancel()
+    steps = len(session.rows)
+    session.gate.set()
+    assert_same(next_.result.result(30), expected(next_))
+    with pytest.raises(CancelledError):
+        long.result.result()
+    assert session.rows[steps + 1] == 2  # one step was under way; the next has the other job alone
+    engine.stop()
+
+
+def test_an_expired_job_fails_and_frees_its_rows() -> None:
+    session = GatedSession()
+    engine = Engine(session, max_rows=4)
+    engine.start()
+    session.gate.clear()
+    late = job(n=1000, max_length=40)
+    late.deadline = time.monotonic() + 0.05
+    engine.submit(late)
+    assert session.waiting.wait(30)
+    time.sleep(max(0, late.deadline - time.monotonic()))
+    session.gate.set()
+    with pytest.raises(DeadlineExceeded):
+        late.result.result(30)
+    engine.stop()
+    assert engine.active_rows == 0
+
+
+def test_stopping_finishes_what_was_submitted_and_refuses_what_comes_after() -> None:
+    engine = Engine(FakeSession(), max_rows=2)
+    engine.start()
+    asked = job(n=100)
+    engine.submit(asked)
+    engine.stop()
+    assert len(asked.result.result(0)) == 100
+    with pytest.raises(Unavailable):
+        engine.submit(job())
+
+
+def test_a_model_that_fails_answers_every_caller_without_its_text() -> None:
+    class Failing(FakeSession):
+        def step(
+            self, token: npt.NDArray[np.int64], states: States
+        ) -> tuple[npt.NDArray[np.float32], States]:
+            if len(self.rows) > 3:
+                raise ValueError("secret")
+            return super().step(token, states)
+
+    engine = Engine(Failing(), max_rows=4)
+    engine.start()
+    jobs = [job(n=50, prefix="abcabc") for _ in range(3)]
+    for each in jobs:
+        try:
+            engine.submit(each)
+        except Unavailable as error:
+            each.result.set_exception(error)
+    for each in jobs:
+        failure = each.result.exception(30)
+        assert isinstance(failure, ServingError)
+        assert "secret" not in str(failure)
+    engine.stop()
+
+
+def test_a_model_whose_first_step_is_not_finite_does_not_start() -> None:
+    class Broken(FakeSession):
+        def step(
+            self, token: npt.NDArray[np.int64], states: States
+        ) -> tuple[npt.NDArray[np.float32], States]:
+            logits, after = super().step(token, states)
+            return logits * np.float32(np.nan), after
+
+    with pytest.raises(ServingError, match="no usable logits"):
+        Engine(Broken()).start()

@@ -1,0 +1,84 @@
+import json
+import math
+from typing import Any
+
+import pytest
+
+from serving.errors import BadModel
+from serving.manifest import Manifest, StateSpec
+
+GOOD: dict[str, Any] = {
+    "format_version": 1,
+    "name": "names",
+    "architecture": "lstm",
+    "alphabet": ["a", "b"],
+    "max_length": 5,
+    "states": [{"name": "h", "input": "i", "output": "o", "dtype": "float32", "shape": [3]}],
+    "metrics": {"dev": {"nll": 1.5, "characters": 10, "strings": 2}},
+    "recommended": {"temperature": 0.8, "top_p": 0.9},
+    "a key of the future": [1],
+}
+
+
+def parse(**changes: Any) -> Manifest:
+    return Manifest.parse(json.dumps({**GOOD, **changes}))
+
+
+def test_a_manifest_survives_writing_and_reading() -> None:
+    manifest = parse()
+    assert Manifest.parse(manifest.to_json()) == manifest
+    assert manifest.states == (StateSpec("h", "i", "o", "float32", (3,)),)
+    assert manifest.extra == {"a key of the future": [1]}
+
+
+def test_unset_recommendations_are_the_defaults_and_unknown_ones_are_ignored() -> None:
+    sampling = parse().recommended_sampling
+    assert (sampling.temperature, sampling.top_k) == (0.8, 0)
+
+
+def test_a_part_that_was_not_measured_has_no_metrics() -> None:
+    assert parse().part_metrics("test") == {}
+    assert parse().part_metrics("dev") == {"nll": 1.5, "characters": 10, "strings": 2}
+
+
+STATE = GOOD["states"][0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"format_version": 2}, "format_version is 2"),
+        ({"alphabet": ["a", "a"]}, "alphabet"),
+        ({"alphabet": ["ab"]}, "alphabet"),
+        ({"alphabet": "ab"}, "alphabet"),
+        ({"max_length": 0}, "max_length"),
+        ({"max_length": True}, "max_length"),
+        ({"max_length": 1.5}, "max_length"),
+        ({"name": 1}, "name"),
+        ({"states": [STATE, STATE]}, "states"),
+        ({"states": [{**STATE, "dtype": "complex64"}]}, "states"),
+        ({"states": [{**STATE, "shape": [0]}]}, "states"),
+        ({"states": [{**STATE, "shape": [True]}]}, "states"),
+        ({"states": ["h"]}, "states"),
+        ({"metrics": {"dev": {"nll": "1", "characters": 1, "strings": 1}}}, "nll"),
+        ({"metrics": {"dev": {"nll": 1, "characters": 2**63, "strings": 1}}}, "characters"),
+        ({"metrics": {"dev": 3}}, "dev"),
+        ({"recommended": {"temperature": math.nan}}, "temperature"),
+        ({"recommended": {"top_k": "many"}}, "top_k"),
+    ],
+)
+def test_a_wrong_key_is_refused_by_name(changes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(BadModel, match=rf"^manifest: .*{reason}"):
+        parse(**changes)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 100_000])
+def test_what_is_no_json_object_is_refused(text: str) -> None:
+    with pytest.raises(BadModel, match=r"^manifest: "):
+        Manifest.parse(text)
+
+
+def test_a_missing_key_is_refused_by_name() -> None:
+    without = {key: value for key, value in GOOD.items() if key != "alphabet"}
+    with pytest.raises(BadModel, match="alphabet"):
+        Manifest.parse(json.dumps(without))

@@ -1,0 +1,117 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.errors import InvalidArgument
+from serving.sampling import Float64, SamplingParameters, draw, inverse_cdf, keep_top_k
+
+finite = st.floats(-30, 30, width=32)
+
+
+def plain_draw(logits: list[float], temperature: float, top_k: int, uniform: float) -> int:
+    """One row, drawn as one would by hand."""
+    ids = range(len(logits))
+    if temperature == 0:
+        return max(ids, key=lambda i: (logits[i], -i))
+    best = max(logits)
+    kept = sorted(ids, key=lambda i: (-logits[i], i))[: top_k or None]
+    weights = [math.exp((logits[i] - best) / temperature) if i in kept else 0.0 for i in ids]
+    target, total = uniform * sum(weights), 0.0
+    for i in ids:
+        total += weights[i]
+        if total > target:
+            return i
+    return max(i for i in ids if weights[i] > 0)
+
+
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.lists(finite, min_size=5, max_size=5),
+            st.sampled_from([0.0, 0.25, 1.0, 3.0]),
+            st.integers(0, 7),
+            st.floats(0, 1, exclude_max=True),
+        ),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_draw_is_the_plain_draw_row_by_row(
+    rows: list[tuple[list[float], float, int, float]],
+) -> None:
+    logits, temperature, top_k, uniform = (np.array(column) for column in zip(*rows, strict=True))
+    ids, log_probs = draw(logits.astype(np.float32), temperature, top_k, uniform)
+    for i, row in enumerate(rows):
+        assert ids[i] == plain_draw(*row) or _is_edge(row)
+        expected = row[0][ids[i]] - math.log(sum(map(math.exp, row[0])))
+        assert log_probs[i] == pytest.approx(expected, abs=1e-6)
+
+
+def _is_edge(row: tuple[list[float], float, int, float]) -> bool:
+    """Whether the uniform stands within rounding of a border, where either side is right."""
+    logits, temperature, top_k, uniform = row
+    return any(
+        plain_draw(logits, temperature, top_k, min(max(uniform + shift, 0), 1 - 1e-16))
+        != plain_draw(logits, temperature, top_k, uniform)
+        for shift in (-1e-12, 1e-12)
+    )
+
+
+@given(st.lists(finite, min_size=2, max_size=9), st.integers(1, 12))
+def test_top_k_keeps_exactly_k_ties_by_id(logits: list[float], k: int) -> None:
+    kept = np.flatnonzero(np.isfinite(keep_top_k(np.array([logits]), np.array([k]))[0]))
+    expected = sorted(range(len(logits)), key=lambda i: (-logits[i], i))[:k]
+    assert kept.tolist() == sorted(expected)
+
+
+def test_top_k_of_zero_or_of_all_keeps_the_row_as_it_is() -> None:
+    logits = np.array([[1.0, 2.0, 3.0]] * 3)
+    assert (keep_top_k(logits, np.array([0, 3, 99])) == logits).all()
+
+
+def test_temperature_zero_takes_the_first_of_the_most_likely() -> None:
+    logits = np.array([[1, 5, 5, 0]], np.float32)
+    for uniform in (0.0, 0.5, 1 - 2**-53):
+        ids, _ = draw(logits, np.zeros(1), np.zeros(1, np.int64), np.array([uniform]))
+        assert ids[0] == 1
+
+
+@pytest.mark.parametrize("temperature", [5e-324, 1e-45, 1e-3, 100.0])
+def test_no_temperature_overflows(temperature: float) -> None:
+    logits = np.array([[3, -20, 7, 6.5]], np.float32)
+    ids, log_probs = draw(logits, np.array([temperature]), np.zeros(1, np.int64), np.array([0.5]))
+    assert np.isfinite(log_probs).all()
+    assert ids[0] == 2 or temperature > 1
+
+
+def test_the_smallest_and_largest_uniform_draw_possible_ids() -> None:
+    logits: Float64 = np.array([[-np.inf, 0.0, 0.0, -np.inf]] * 2)
+    assert inverse_cdf(logits, np.array([0.0, 1 - 2**-53])).tolist() == [1, 2]
+
+
+def test_draws_follow_the_distribution() -> None:
+    n, probabilities = 100_000, np.array([0.5, 0.3, 0.15, 0.05])
+    logits = np.repeat(np.log(probabilities)[None], n, axis=0).astype(np.float32)
+    uniform = (np.arange(n) + 0.5) / n
+    ids, _ = draw(logits, np.ones(n), np.zeros(n, np.int64), uniform)
+    assert np.abs(np.bincount(ids) / n - probabilities).max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("temperature", math.nan),
+        ("temperature", math.inf),
+        ("temperature", -0.1),
+        ("temperature", 100.1),
+        ("top_k", -1),
+        ("seed", -1),
+        ("seed", 2**64),
+    ],
+)
+def test_parameters_out_of_range_are_refused_by_name(field: str, value: float) -> None:
+    with pytest.raises(InvalidArgument, match=rf"^{field}: must be"):
+        SamplingParameters(**{field: value})  # type: ignore[arg-type]

@@ -1,0 +1,73 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from serving.errors import BadModel
+from serving.manifest import StateSpec
+from serving.session import OrtSession, initial_states
+from tests.serving.graphs import graph, manifest, model_bytes
+
+
+def test_a_step_gives_logits_and_the_states_after_it() -> None:
+    table = np.arange(9).reshape(3, 3)
+    session = OrtSession(model_bytes(model=graph(table)))
+    states = initial_states(session.manifest.states, 3)
+    for count in (1, 2):
+        logits, states = session.step(np.array([2, 0, 1]), states)
+        assert logits.tolist() == table[[2, 0, 1]].tolist()
+        assert states[0].tolist() == [[count]] * 3
+
+
+def test_a_single_row_is_stepped_as_one_of_two() -> None:
+    session = OrtSession(model_bytes())
+    logits, states = session.step(np.array([1]), initial_states(session.manifest.states, 1))
+    assert (logits.shape, states[0].shape) == ((1, 3), (1, 1))
+
+
+def renamed(**names: str) -> StateSpec:
+    spec = {"name": "count", "input": "count_in", "output": "count_out", "dtype": "int64"}
+    return StateSpec(**{**spec, **names}, shape=(1,))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "cannot load"),
+        (b"no graph", "cannot load"),
+        (model_bytes()[:200], "cannot load"),
+        (graph().SerializeToString(), "no metadata property makemore.manifest"),
+        (model_bytes("[]"), "manifest"),
+        (model_bytes(manifest(states=(renamed(input="other"),))), "inputs are"),
+        (model_bytes(manifest(states=(renamed(output="other"),))), "outputs are"),
+        (model_bytes(manifest(states=(renamed(dtype="float32"),))), "input 'count_in' is"),
+        (model_bytes(manifest(states=())), "inputs are"),
+        (model_bytes(manifest(alphabet=("a", "b", "c"))), "output 'logits' is"),
+        (model_bytes(model=graph(logits="scores")), "outputs are"),
+    ],
+)
+def test_a_graph_that_breaks_the_contract_is_refused(content: bytes, reason: str) -> None:
+    with pytest.raises(BadModel, match=reason):
+        OrtSession(content)
+
+
+def test_the_runtime_writes_no_file_and_its_telemetry_is_off(tmp_path: Path) -> None:
+    """onnxruntime since 1.29 keeps a device id and a database in the home folder, unless CI is set."""
+    kept = {"PATH", "LD_LIBRARY_PATH", "SYSTEMROOT"}
+    environment = {key: value for key, value in os.environ.items() if key in kept}
+    program = "import serving.session, onnxruntime; assert onnxruntime.get_available_providers()"
+    for switched_on in (False, True):  # on: the detector sees what it is there to see
+        home = tmp_path / str(switched_on)
+        home.mkdir()
+        extra = {"ORT_DISABLE_TELEMETRY": "0"} if switched_on else {}
+        subprocess.run(
+            [sys.executable, "-B", "-c", program],
+            env={**environment, **extra, "HOME": str(home)},
+            cwd=home,
+            check=True,
+            timeout=60,
+        )
+        assert bool(list(home.rglob("*"))) == switched_on
