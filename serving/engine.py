@@ -41,7 +41,11 @@ class Engine:
         self._inbox: SimpleQueue[Job | None] = SimpleQueue()
         self._closing = threading.Event()
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._run, name=f"engine-{self.manifest.name}")
+        self._thread = threading.Thread(
+            target=self._run,
+            name=f"engine-{self.manifest.name}",
+            daemon=True,  # a process that is to end is not kept by work that nobody will collect
+        )
 
     @property
     def active_rows(self) -> int:

@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 
 import numpy as np
@@ -44,14 +45,26 @@ class FakeSession:
 def running(config: ServerConfig) -> Iterator[Server]:
     """A server in a thread of its own, stopped at the end; its `port` tells where."""
     server = Server(config)
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="server")
+    stopper: Future[Callable[[], object]] = Future()
+    thread = threading.Thread(target=lambda: asyncio.run(_serve(server, stopper)), name="server")
     thread.start()
     try:
-        asyncio.run_coroutine_threadsafe(server.start(), loop).result()
-        yield server
-        asyncio.run_coroutine_threadsafe(server.stop(config.grace), loop).result()
+        stop = stopper.result()
+        try:
+            yield server
+        finally:
+            stop()
     finally:
-        loop.call_soon_threadsafe(loop.stop)
         thread.join()
-        loop.close()
+
+
+async def _serve(server: Server, stopper: "Future[Callable[[], object]]") -> None:
+    try:
+        await server.start()
+    except BaseException as error:
+        stopper.set_exception(error)
+        return
+    loop, stopping = asyncio.get_running_loop(), asyncio.Event()
+    stopper.set_result(lambda: loop.call_soon_threadsafe(stopping.set))
+    await stopping.wait()
+    await server.stop(server.config.grace)

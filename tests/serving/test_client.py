@@ -1,0 +1,32 @@
+import subprocess
+import sys
+
+import pytest
+
+from serving.client import Client
+from serving.errors import InvalidArgument, ServingError, Unavailable
+
+
+def test_no_server_is_told_as_such() -> None:
+    with Client("127.0.0.1:1") as client, pytest.raises(Unavailable, match="no server answers at"):
+        client.generate()
+
+
+def test_a_value_that_no_field_can_hold_is_an_invalid_argument() -> None:
+    with Client("127.0.0.1:1") as client:
+        for asked in ({"n": 2**31}, {"seed": -1}, {"prefix": "\ud800"}):
+            with pytest.raises(InvalidArgument):
+                client.generate(**asked)
+
+
+def test_every_error_of_a_call_is_one_of_ours(client: Client) -> None:
+    with pytest.raises(ServingError):
+        client.generate(model="\n" * 70_000)
+
+
+def test_the_client_needs_neither_onnxruntime_nor_numpy() -> None:
+    program = (
+        "import sys, serving.client; "
+        "sys.exit(bool({'numpy', 'onnxruntime', 'torch'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 0
