@@ -24,7 +24,7 @@ class Shares:
     test: float = 10
 
     def __post_init__(self) -> None:
-        if min(self.train, self.dev, self.test) < 0 or abs(sum(self) - 100) > 1e-9:
+        if not (all(share >= 0 for share in self) and abs(sum(self) - 100) <= 1e-9):
             raise InvalidArgument("split", f"{self} is not three shares that add up to 100")
         if self.train == 0 or self.dev == 0:
             raise InvalidArgument("split", f"{self} leaves nothing to train on or to measure with")

@@ -131,8 +131,10 @@ def score_stepwise(
 
 def _compare(expected: Sequence[Float32], found: Sequence[Float32]) -> Difference:
     ours, theirs = np.concatenate(expected).astype(float), np.concatenate(found).astype(float)
-    logits = np.abs(ours - theirs).max()
-    return Difference(float(logits), float(np.abs(_log_softmax(ours) - _log_softmax(theirs)).max()))
+    with np.errstate(invalid="ignore"):  # infinite logits make a NaN, which is refused
+        logits = np.abs(ours - theirs).max()
+        log_probability = np.abs(_log_softmax(ours) - _log_softmax(theirs)).max()
+    return Difference(float(logits), float(log_probability))
 
 
 def _log_softmax(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

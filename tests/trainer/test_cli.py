@@ -1,0 +1,158 @@
+"""The trainer's commands as a person types them."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from serving.cli import main
+from trainer.run import Run
+from trainer.train import leaderboard
+
+SMALL = ["--steps", "4", "--evaluate-every", "2", "--hidden", "8", "--embedding", "8"]
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def makemore(*arguments: str | Path, **environment: str) -> Result:
+    result = CliRunner(env=environment).invoke(main, [str(a) for a in arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def everything(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def test_train_export_sample_and_evaluate_go_hand_in_hand(names: Path) -> None:
+    trained = makemore("train", "--data", names, *SMALL)
+    assert trained.exit_code == 0
+    assert "1,000 lines, 1,000 distinct" in trained.output
+    for row in ("lstm", "uniform", "unigram", "bigram"):
+        assert f"\n{row} " in trained.output
+    exported = makemore("export", "--name", "mine")
+    assert "published exported_models/mine/1" in exported.output
+    sampled = makemore("sample", "-n", "7", "--prefix", "a", "--seed", "1")
+    assert len(sampled.output.splitlines()) == 7
+    assert all(line.startswith("a") for line in sampled.output.splitlines())
+    marked = makemore("sample", "--mark", "-n", "3").output.splitlines()
+    assert {line.split()[0] for line in marked} <= {"train", "dev", "test", "new"}
+    scored = makemore("evaluate", "--data", names)
+    assert "1,000 strings" in scored.output
+    assert makemore("evaluate").output.splitlines() == leaderboard_of(Path("runs/lstm"))
+
+
+def leaderboard_of(path: Path) -> list[str]:
+    run = Run.open(path)
+    return leaderboard(run, run.dataset())
+
+
+def test_flags_of_training_can_be_environment_variables(names: Path) -> None:
+    result = makemore(
+        "train", "--model", "bigram", MAKEMORE_TRAIN_DATA=str(names), MAKEMORE_TRAIN_RUN="here"
+    )
+    assert result.exit_code == 0
+    assert Run.open(Path("here")).config.architecture == "bigram"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "is empty"),
+        (b"\n \n\t\n", "is empty"),
+        (b"a\nb\nc\n" * 9, "3 distinct lines"),
+        (b"ok\n\xff\n", "line 2: not UTF-8"),
+        (b"ok\na\x00b\n", "line 2: holds the control character NUL"),
+        (b"ok\n" + b"x" * 513 + b"\n", "line 2: 513 characters"),
+        ("\n".join(map(chr, range(0x4E00, 0x4E00 + 4097))).encode(), "alphabet of 4,097"),
+        (None, "there is no such file"),
+        ("folder", "is a folder"),
+    ],
+)
+def test_bad_input_is_one_line_status_2_and_leaves_nothing(
+    tmp_path: Path, content: bytes | str | None, reason: str
+) -> None:
+    path = tmp_path / "data.txt"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content:
+        path.mkdir()
+    before = everything(tmp_path)
+    result = makemore("train", "--data", path)
+    assert result.exit_code == 2
+    assert result.output.startswith("error: ")
+    assert result.output.count("\n") == 1
+    assert reason in result.output
+    assert everything(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--steps", "0"], "steps: must be from 1"),
+        (["--learning-rate", "nan"], "learning_rate: must be a number"),
+        (["--dropout", "1"], "dropout: must be a number from 0 to 0.95"),
+        (["--alpha", "1"], "alpha: 'lstm' has no such knob"),
+        (["--split", "1/2/3"], "split: 1/2/3 is not three shares"),
+        (["--model", "gan"], "'gan' is not one of"),
+        (["--dev", "missing.txt"], "missing.txt: there is no such file"),
+    ],
+)
+def test_a_bad_flag_is_told_and_leaves_nothing(
+    tmp_path: Path, arguments: list[str], reason: str
+) -> None:
+    result = makemore("train", *arguments)
+    assert result.exit_code == 2
+    assert reason in result.output
+    assert everything(tmp_path) == []
+
+
+def test_a_run_is_resumed_with_its_own_configuration(names: Path) -> None:
+    assert makemore("train", "--data", names, *SMALL).exit_code == 0
+    assert "already holds a run" in makemore("train", "--data", names).output
+    refused = makemore("train", "--resume", "--steps", "9")
+    assert refused.exit_code == 2
+    assert "leave out --steps" in refused.output
+    assert (
+        "is a run of 'lstm', not 'bigram'"
+        in makemore("train", "--resume", "--model", "bigram", "--run", "runs/lstm").output
+    )
+    assert makemore("train", "--resume").exit_code == 0
+    assert makemore("train", "--data", names, "--overwrite", *SMALL).exit_code == 0
+
+
+@pytest.mark.parametrize("command", ["sample", "evaluate", "export"])
+def test_no_run_is_told_in_one_line(tmp_path: Path, command: str) -> None:
+    result = makemore(command, "--run", "nowhere")
+    assert (result.exit_code, result.output) == (
+        2,
+        "error: nowhere holds no run; train one with --run nowhere\n",
+    )
+    assert everything(tmp_path) == []
+
+
+def test_held_out_lines_with_a_strange_character_are_named(tmp_path: Path, names: Path) -> None:
+    makemore("train", "--model", "bigram", "--data", names)
+    (tmp_path / "odd.txt").write_text("anna\nzoë\n")
+    result = makemore("evaluate", "--run", "runs/bigram", "--data", "odd.txt")
+    assert result.exit_code == 2
+    assert "'zoë': the character 'ë'" in result.output
+
+
+def test_the_demo_goes_the_whole_way(tmp_path: Path) -> None:
+    result = makemore("demo", "--steps", "20", "--prefix", "jo", "-n", "4")
+    assert result.exit_code == 0, result.output
+    assert sum(line.startswith("jo") for line in result.output.splitlines()) == 4
+    assert result.output.endswith("== all of it worked; the server has stopped\n")
+    assert everything(tmp_path) == []
+
+
+def test_the_demo_fails_when_the_server_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer.cli.demo.SERVE", (sys.executable, "-c", "exit(3)"))
+    result = makemore("demo", "--steps", "20")
+    assert result.exit_code == 1
+    assert "the server did not start" in result.output

@@ -1,0 +1,250 @@
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import Tensor
+
+from serving.errors import InvalidArgument
+from serving.fingerprint import fingerprint
+from serving.manifest import KEY, Manifest
+from serving.repository import load_version
+from serving.session import initial_states
+from tests.conftest import COMMITTED
+from trainer.errors import ExportRefused, RunError
+from trainer.evaluate import evaluate
+from trainer.export.export import export
+from trainer.export.parity import Difference, score_stepwise
+from trainer.export.publish import next_version, publish
+from trainer.models import MODELS
+from trainer.models.base import States
+from trainer.models.lstm import LSTM
+from trainer.run import Run
+from trainer.train import tensors
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_file_is_what_the_contract_says(repository: Path, name: str) -> None:
+    """Read as a program would that knows the contract alone."""
+    model = onnx.load(repository / name / "1" / "model.onnx")
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    manifest = json.loads(properties["makemore.manifest"])
+    size = len(manifest["alphabet"]) + 1
+    shapes = {
+        value.name: (
+            value.type.tensor_type.elem_type,
+            [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim],
+        )
+        for value in (*model.graph.input, *model.graph.output)
+    }
+    assert shapes.pop("token") == (onnx.TensorProto.INT64, ["batch"])
+    assert shapes.pop("logits") == (onnx.TensorProto.FLOAT, ["batch", size])
+    for state in manifest["states"]:
+        wanted = (
+            onnx.TensorProto.DataType.Value(_ELEMENTS[state["dtype"]]),
+            ["batch", *state["shape"]],
+        )
+        assert shapes.pop(state["input"]) == shapes.pop(state["output"]) == wanted
+    assert shapes == {}
+    assert manifest["format_version"] == 1
+    assert manifest["name"] == manifest["architecture"] == name
+    assert manifest["operator_sets"] == {o.domain: o.version for o in model.opset_import}
+    assert set(manifest["metrics"]) == {"train", "dev", "test", "baselines"}
+    assert set(manifest["metrics"]["baselines"]) == {"uniform", "unigram", "bigram"}
+    assert not any(tensor.external_data for tensor in model.graph.initializer)
+
+
+_ELEMENTS = {"float32": "FLOAT", "int64": "INT64", "int32": "INT32", "bool": "BOOL"}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_files_nll_is_what_its_manifest_says(
+    repository: Path, runs: dict[str, Run], name: str
+) -> None:
+    session = load_version(repository / name / "1").session
+    strings = runs[name].dataset().parts["dev"]
+    encoded = [session.manifest.vocabulary.encode(string) for string in strings]
+    total = 0.0
+    for ids, logits in zip(encoded, score_stepwise(session, encoded, 16), strict=True):
+        rows = logits.astype(float)
+        rows -= np.log(np.exp(rows).sum(axis=1, keepdims=True))
+        total -= rows[np.arange(len(rows)), [*ids, 0]].sum()
+    told = session.manifest.metrics["dev"]
+    assert told["characters"] == sum(len(ids) + 1 for ids in encoded)
+    assert total / told["characters"] == pytest.approx(told["nll"], abs=1e-4)
+
+
+@pytest.mark.parametrize("model", [*MODELS, "committed"])
+def test_rows_are_the_same_bits_at_any_batch_size_from_two_up(repository: Path, model: str) -> None:
+    """A row's logits and states, whichever its neighbours, its place and how many there are."""
+    folder = COMMITTED / "names" / "1" if model == "committed" else repository / model / "1"
+    session = load_version(folder).session
+    chance = np.random.default_rng(0)
+    tokens = chance.integers(0, len(session.manifest.vocabulary), (6, 257))
+
+    def run(columns: "np.ndarray[Any, np.dtype[np.int64]]") -> list[bytes]:
+        states = initial_states(session.manifest.states, len(columns))
+        for row in tokens:
+            logits, states = session.step(row[columns], states)
+        return [
+            b"".join(array[i].tobytes() for array in (logits, *states)) for i in range(len(columns))
+        ]
+
+    everything = run(np.arange(257))
+    for size in (2, 3, 5, 7, 8, 16, 31, 64, 100, 200, 256):
+        columns = chance.permutation(257)[:size]
+        assert run(columns) == [everything[column] for column in columns], size
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_sums_and_known_strings_are_those_of_the_files(
+    repository: Path, runs: dict[str, Run], name: str
+) -> None:
+    folder = repository / name / "1"
+    files = {}
+    for line in (folder / "SHA256SUMS").read_text().splitlines():
+        digest, _, file = line.partition("  ")
+        assert hashlib.sha256((folder / file).read_bytes()).hexdigest() == digest
+        files[file] = digest
+    assert sorted(files) == ["README.md", "known.u64", "model.onnx"]
+    known = np.fromfile(folder / "known.u64", "<u8").tolist()
+    assert known == sorted({fingerprint(s) for s in runs[name].dataset().parts["train"]})
+
+
+def test_the_card_tells_name_quality_and_source(repository: Path) -> None:
+    card = (repository / "lstm" / "1" / "README.md").read_text()
+    manifest = load_version(repository / "lstm" / "1").manifest
+    assert card.startswith("# lstm, version 1\n")
+    assert f"{manifest.metrics['dev']['nll']:.4f}" in card
+    assert manifest.dataset["sha256"] in card
+
+
+def test_the_file_tells_nothing_of_the_machine(repository: Path) -> None:
+    content = (repository / "lstm" / "1" / "model.onnx").read_bytes()
+    for trace in (str(Path.cwd()), str(repository), "site-packages"):
+        assert trace.encode() not in content
+
+
+def forgetful(step: Any) -> Any:
+    """A step that drops what the first layer remembers."""
+
+    def broken(self: LSTM, token: Tensor, states: States) -> tuple[Tensor, States]:
+        logits, after = step(self, token, states)
+        return logits, (torch.zeros_like(after[0]), *after[1:])
+
+    return broken
+
+
+def leaking(step: Any) -> Any:
+    """A step in which a row's logits depend a little on its neighbours."""
+
+    def broken(self: LSTM, token: Tensor, states: States) -> tuple[Tensor, States]:
+        logits, after = step(self, token, states)
+        return logits + 0.01 * logits.mean(dim=0), after
+
+    return broken
+
+
+def not_a_number(step: Any) -> Any:
+    """A step that divides by nothing."""
+
+    def broken(self: LSTM, token: Tensor, states: States) -> tuple[Tensor, States]:
+        logits, after = step(self, token, states)
+        return logits / (logits - logits), after
+
+    return broken
+
+
+@pytest.mark.parametrize("broken", [forgetful, leaking, not_a_number])
+def test_the_gate_refuses_an_architecture_broken_on_purpose(
+    tmp_path: Path, runs: dict[str, Run], monkeypatch: pytest.MonkeyPatch, broken: Any
+) -> None:
+    monkeypatch.setattr(LSTM, "step", broken(LSTM.step))
+    with pytest.raises(ExportRefused, match="differs from the model by"):
+        export(runs["lstm"], "broken", tmp_path)
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_the_gate_refuses_a_graph_that_differs_from_its_model(
+    tmp_path: Path, runs: dict[str, Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the traced graph is wrong, as by a faulty exporter; PyTorch agrees with itself."""
+    from trainer.export import graph
+
+    trace = graph.trace
+
+    def faulty(model: Any) -> onnx.ModelProto:
+        made = trace(model)
+        bias = next(t for t in made.graph.initializer if t.name.endswith("head.bias"))
+        values = onnx.numpy_helper.to_array(bias) + np.eye(1, 27, 3, dtype=np.float32)[0] * 0.001
+        bias.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float32), bias.name))
+        return made
+
+    monkeypatch.setattr(graph, "trace", faulty)
+    with pytest.raises(ExportRefused, match="onnx_step at batch size 1"):
+        export(runs["lstm"], "broken", tmp_path)
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_a_difference_that_is_not_a_number_is_not_acceptable() -> None:
+    for one, other in (
+        (Difference(), Difference(np.nan, np.nan)),
+        (Difference(np.nan, np.nan), Difference()),
+    ):
+        assert not (one | other).is_acceptable
+
+
+def test_versions_go_up_and_are_never_replaced(tmp_path: Path, runs: dict[str, Run]) -> None:
+    first, _ = export(runs["bigram"], "m", tmp_path)
+    before = {path: path.read_bytes() for path in first.iterdir()}
+    second, _ = export(runs["bigram"], "m", tmp_path)
+    assert (first.name, second.name) == ("1", "2")
+    assert {path: path.read_bytes() for path in first.iterdir()} == before
+    with pytest.raises(RunError, match="cannot write"):
+        publish(first, {"model.onnx": b"other"})
+    assert {path: path.read_bytes() for path in first.iterdir()} == before
+    assert sorted(p.name for p in (tmp_path / "m").iterdir()) == ["1", "2"]
+    shutil.rmtree(first)
+    assert next_version(tmp_path / "m") == 3
+
+
+def test_a_publication_that_fails_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(RunError, match="No space left on device"):
+        publish(tmp_path / "m" / "1", {"model.onnx": b"bytes"})
+    assert list((tmp_path / "m").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["", "Names", "../names", ".names", "a" * 64, "na mes"])
+def test_a_name_that_no_folder_should_have_is_refused(
+    tmp_path: Path, runs: dict[str, Run], name: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=r"^name: "):
+        export(runs["bigram"], name, tmp_path)
+
+
+def test_the_same_run_exports_the_same_bytes(tmp_path: Path, runs: dict[str, Run]) -> None:
+    once, _ = export(runs["lstm"], "m", tmp_path)
+    again, _ = export(runs["lstm"], "m", tmp_path)
+    assert (once / "model.onnx").read_bytes() == (again / "model.onnx").read_bytes()
+
+
+def test_the_metrics_are_those_of_the_best_weights(repository: Path, runs: dict[str, Run]) -> None:
+    run = runs["lstm"]
+    parts = tensors(run.dataset(), run.config)
+    properties = onnx.load(repository / "lstm" / "1" / "model.onnx").metadata_props
+    manifest = Manifest.parse(next(e.value for e in properties if e.key == KEY))
+    score = evaluate(run.load_model(), parts["test"])
+    assert manifest.metrics["test"] == score.to_dict()
+    best = min(row["dev_nll"] for row in run.read_metrics())
+    assert manifest.metrics["dev"]["nll"] == pytest.approx(best, abs=1e-9)
