@@ -4,9 +4,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from click import ClickException
 from click.testing import CliRunner, Result
 
 from serving.cli import main
+from trainer.cli import demo
 from trainer.run import Run
 from trainer.train import leaderboard
 
@@ -151,8 +153,16 @@ def test_the_demo_goes_the_whole_way(tmp_path: Path) -> None:
     assert everything(tmp_path) == []
 
 
-def test_the_demo_fails_when_the_server_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainer.cli.demo.SERVE", (sys.executable, "-c", "exit(3)"))
-    result = makemore("demo", "--steps", "20")
-    assert result.exit_code == 1
-    assert "the server did not start" in result.output
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        ("exit(3)", "the server did not start"),
+        ("import time; print('x on h:1', flush=True); time.sleep(60)", "ended with status -15"),
+    ],
+)
+def test_the_demo_fails_when_the_server_does(
+    monkeypatch: pytest.MonkeyPatch, program: str, reason: str
+) -> None:
+    monkeypatch.setattr(demo, "SERVE", (sys.executable, "-c", program))
+    with pytest.raises(ClickException, match=reason), demo.serving(Path()):
+        pass

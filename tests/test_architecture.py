@@ -1,0 +1,81 @@
+"""The layout is the architecture: what may import what, and how large a room may be."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+LONGEST = 300
+FOLDERS = ("trainer", "serving", "tests", "proto")
+SOURCES = [
+    path
+    for folder in FOLDERS
+    for path in sorted((ROOT / folder).rglob("*.py"))
+    if "_pb2" not in path.name
+]
+
+
+def imported(path: Path) -> set[str]:
+    """The modules that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match node:
+            case ast.Import(names=names):
+                found |= {alias.name for alias in names}
+            case ast.ImportFrom(module=str(module)):
+                found.add(module)
+    return found
+
+
+def importers(package: str) -> list[str]:
+    """The product's files that import a package."""
+    return [
+        str(path.relative_to(ROOT))
+        for path in SOURCES
+        if not path.is_relative_to(ROOT / "tests")
+        and any(name == package or name.startswith(f"{package}.") for name in imported(path))
+    ]
+
+
+def test_there_is_something_to_look_at() -> None:
+    assert len(SOURCES) > 50
+    assert importers("serving.errors")
+
+
+@pytest.mark.parametrize("package", ["torch", "trainer", "onnx", "onnxscript", "rich"])
+def test_serving_imports_nothing_of_the_trainer(package: str) -> None:
+    assert [path for path in importers(package) if not path.startswith("trainer/")] == []
+
+
+def test_importing_all_of_serving_brings_in_neither_torch_nor_the_trainer() -> None:
+    program = (
+        "import importlib, pkgutil, sys, serving\n"
+        "for module in pkgutil.walk_packages(serving.__path__, 'serving.'):\n"
+        "    if module.name != 'serving.__main__': importlib.import_module(module.name)\n"
+        "assert 'serving.engine' in sys.modules\n"
+        "sys.exit(bool({'torch', 'trainer', 'onnx'} & set(sys.modules)))\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 0
+
+
+def test_one_file_knows_the_runtime() -> None:
+    assert importers("onnxruntime") == ["serving/session.py"]
+
+
+@pytest.mark.parametrize("file", ["engine", "scheduler", "rows", "job", "sampling", "session"])
+def test_what_makes_strings_knows_no_grpc(file: str) -> None:
+    known = imported(ROOT / "serving" / f"{file}.py")
+    assert not any(name.split(".")[0] in ("grpc", "asyncio", "makemore") for name in known)
+
+
+def test_the_scheduler_has_no_tensors() -> None:
+    assert "numpy" not in imported(ROOT / "serving" / "scheduler.py")
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_has_at_most_300_lines(path: Path) -> None:
+    assert path.read_text(encoding="utf-8").count("\n") <= LONGEST
