@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,18 @@ from trainer.reporter import PlainReporter
 from trainer.run import Run
 from trainer.train import new_run, train
 
-SMALL = {"lstm": {"hidden": 16, "embedding": 8, "dropout": 0.1}}
+RECURRENT = {"hidden": 16, "embedding": 8, "dropout": 0.1}
+TRANSFORMER = {"layers": 2, "heads": 2, "embedding": 16, "dropout": 0.1}
+SMALL: dict[str, dict[str, Any]] = {
+    "bow": {"hidden": 32, "embedding": 16},
+    "mlp": {"hidden": 32, "embedding": 8},
+    "cnn": {"hidden": 16, "skip": 16},
+    "rnn": RECURRENT,
+    "gru": RECURRENT,
+    "lstm": RECURRENT,
+    "transformer": TRANSFORMER,
+    "transformer-modern": TRANSFORMER,
+}
 QUICK = {"steps": 50, "evaluate_every": 25, "sample_every": 0, "batch_size": 64, "warmup": 10}
 ROOT = Path(__file__).parent.parent
 COMMITTED = ROOT / "exported_models"

@@ -54,9 +54,7 @@ def test_a_link_leads_to_a_file(path: str) -> None:
     assert (ROOT / path).exists()
 
 
-def test_the_python_example_prints_names(
-    address: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_python_example_prints_names(address: str, capsys: pytest.CaptureFixture[str]) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     exec(example.replace("127.0.0.1:50051", address), {})
     assert re.fullmatch(r"(em[a-z]* -\d+\.\d+\n){10}", capsys.readouterr().out)

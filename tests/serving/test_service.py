@@ -29,6 +29,7 @@ from serving.repository import load_version
 from serving.sampling import SamplingParameters
 from serving.session import States, StepSession
 from serving.testing import running
+from trainer.models import MODELS
 
 
 def test_a_prefix_and_a_number_are_a_complete_request(client: Client) -> None:
@@ -231,7 +232,7 @@ def test_pages_of_models_come_one_after_the_other(address: str) -> None:
     with grpc.insecure_channel(address) as channel:
         stub = ModelServiceStub(channel)
         for _ in range(9):
-            page = stub.ListModels(model_pb.ListModelsRequest(page_size=1, page_token=token))
+            page = stub.ListModels(model_pb.ListModelsRequest(page_size=3, page_token=token))
             names += [model.name for model in page.models]
             token = page.next_page_token
             if not token:
@@ -241,7 +242,7 @@ def test_pages_of_models_come_one_after_the_other(address: str) -> None:
             with pytest.raises(grpc.RpcError) as caught:
                 stub.ListModels(model_pb.ListModelsRequest(**bad))
             assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
-    assert names == ["models/bigram@1", "models/lstm@1"]
+    assert names == [f"models/{name}@1" for name in sorted(MODELS)]
 
 
 def test_an_exception_of_ours_does_not_reach_the_caller(

@@ -21,6 +21,11 @@ MODEL_FLAGS = {
     "layers": (int, "Layers, one above the other."),
     "hidden": (int, "Width of a layer."),
     "embedding": (int, "Width of a character's vector."),
+    "heads": (int, "Heads of attention."),
+    "context": (int, "Characters in the window of the MLP."),
+    "norm": (str, "Normalisation of the MLP: batch, layer or none."),
+    "skip": (int, "Channels of the CNN's skip path."),
+    "cycle": (int, "Layers of the CNN until its dilation starts anew."),
     "dropout": (float, "Share of values dropped in training."),
     "alpha": (float, "Added to each count of the bigram."),
 }

@@ -28,8 +28,27 @@ MODELS = {
     "bigram": Architecture(
         "trainer.models.bigram:Bigram", "counts of character pairs, smoothed; no gradient"
     ),
+    "bigram-neural": Architecture(
+        "trainer.models.bigram_neural:BigramNeural", "the same table, found by gradient descent"
+    ),
+    "bow": Architecture(
+        "trainer.models.bow:BagOfWords", "the mean of all characters so far (Mikolov et al. 2013)"
+    ),
+    "mlp": Architecture("trainer.models.mlp:MLP", "a window of characters (Bengio et al. 2003)"),
+    "cnn": Architecture(
+        "trainer.models.cnn:CNN", "WaveNet: dilated causal convolutions (van den Oord et al. 2016)"
+    ),
+    "rnn": Architecture("trainer.models.rnn:RNN", "recurrent network (Mikolov et al. 2010)"),
+    "gru": Architecture("trainer.models.gru:GRU", "gated recurrent units (Cho et al. 2014)"),
     "lstm": Architecture(
         "trainer.models.lstm:LSTM", "long short-term memory (Hochreiter and Schmidhuber 1997)"
+    ),
+    "transformer": Architecture(
+        "trainer.models.transformer:Transformer", "GPT-2's block (Radford et al. 2019)"
+    ),
+    "transformer-modern": Architecture(
+        "trainer.models.transformer_modern:TransformerModern",
+        "rotary positions, RMS norms, SwiGLU (Touvron et al. 2023)",
     ),
 }
 

@@ -1,0 +1,106 @@
+"""The MLP: a window of characters, embedded side by side, through hidden layers."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from serving import checks
+from serving.errors import InvalidArgument
+from serving.manifest import StateSpec
+from serving.vocabulary import BOUNDARY
+from trainer.models.base import CharModel, States, state
+
+NORMS = ("batch", "layer", "none")
+TANH_GAIN = 5 / 3  # keeps the deviation through a tanh near 1 (He et al. 2015)
+
+
+@dataclass(frozen=True)
+class MLPConfig:
+    """Knobs of the MLP.
+
+    Attributes:
+        context: characters in the window; 0 for the longest string and its start.
+        embedding: E, the width of a character's vector.
+        hidden: H, the width of the hidden layers.
+        layers: how many of them.
+        norm: what stands before each tanh: `batch`, `layer` or `none`.
+        dropout: the share of values dropped in training, of each hidden layer.
+    """
+
+    context: int = 0
+    embedding: int = 32
+    hidden: int = 512
+    layers: int = 1
+    norm: str = "batch"
+    dropout: float = 0.3
+
+    def __post_init__(self) -> None:
+        checks.whole("context", self.context, 0, 513)
+        checks.whole("embedding", self.embedding, 1, 8192)
+        checks.whole("hidden", self.hidden, 1, 65536)
+        checks.whole("layers", self.layers, 1, 64)
+        checks.real("dropout", self.dropout, 0.0, 0.95)
+        if self.norm not in NORMS:
+            raise InvalidArgument("norm", f"must be one of {', '.join(NORMS)}, not '{self.norm}'")
+
+
+class MLP(CharModel):
+    """Bengio et al. 2003, "A neural probabilistic language model" (JMLR 3).
+
+    Before the start of a string the window holds boundaries. Batch normalisation (Ioffe and Szegedy
+    2015) counts real characters alone; in evaluation it uses its running statistics.
+    """
+
+    Config = MLPConfig
+
+    def __init__(self, config: MLPConfig, vocabulary_size: int, max_length: int) -> None:
+        super().__init__()
+        self.config = config
+        self.context = config.context or max_length + 1
+        self.embedding = nn.Embedding(vocabulary_size, config.embedding)
+        widths = [self.context * config.embedding, *[config.hidden] * config.layers]
+        self.linears = nn.ModuleList(self._linear(*pair) for pair in pairwise(widths))
+        norm = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm, "none": nn.Identity}[config.norm]
+        self.norms = nn.ModuleList(norm(config.hidden) for _ in self.linears)
+        self.head = nn.Linear(config.hidden, vocabulary_size)
+        nn.init.normal_(self.head.weight, std=0.01)
+        nn.init.zeros_(self.head.bias)
+
+    def _linear(self, before: int, after: int) -> nn.Linear:
+        # Batch normalisation would take a bias out again.
+        linear = nn.Linear(before, after, bias=self.config.norm != "batch")
+        nn.init.normal_(linear.weight, std=TANH_GAIN / before**0.5)
+        if linear.bias is not None:
+            nn.init.zeros_(linear.bias)
+        return linear
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """See CharModel."""
+        padded = F.pad(tokens, (self.context - 1, 0), value=BOUNDARY)
+        windows = padded.unfold(1, self.context, 1)  # [B, T, context]
+        # A boundary after the start is padding; a norm's statistics must not count it.
+        real = tokens != BOUNDARY
+        real[:, 0] = True
+        found = self._read(windows[real])  # [N, V]
+        return found.new_zeros(*tokens.shape, found.shape[1]).masked_scatter(real[..., None], found)
+
+    def _read(self, windows: Tensor) -> Tensor:
+        x = self.embedding(windows).flatten(1)  # [N, context * E]
+        for linear, norm in zip(self.linears, self.norms, strict=True):
+            x = norm(linear(x)).tanh()  # [N, H]
+            x = F.dropout(x, self.config.dropout, self.training)
+        logits: Tensor = self.head(x)  # [N, V]
+        return logits
+
+    def step(self, token: Tensor, states: States) -> tuple[Tensor, States]:
+        """See CharModel."""
+        (window,) = states  # [B, context - 1]
+        whole = torch.cat([window, token[:, None]], dim=1)  # [B, context]
+        return self._read(whole), (whole[:, 1:],)  # [B, V]
+
+    def state_specs(self) -> tuple[StateSpec, ...]:
+        """The characters before the last in the window, the oldest first."""
+        return (state("window", self.context - 1, dtype="int64"),)
