@@ -6,14 +6,20 @@ from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import version
 from typing import Any, Self
 
+import torch
+
 from serving import checks
 from serving.errors import InvalidArgument
 from serving.vocabulary import Vocabulary
 from trainer.errors import RunError
 from trainer.models import architecture
 from trainer.models.base import CharModel
+from trainer.schedule import SCHEDULES
 
 FORMAT = 1
+INITS = ("scaled", "naive")
+BACKWARDS = ("autograd", "manual")
+DEVICES = ("cpu", "cuda")
 
 
 @dataclass(frozen=True)
@@ -24,7 +30,7 @@ class TrainingConfig:
         steps: how many at most.
         batch_size: strings in a batch.
         learning_rate: AdamW's, at its peak.
-        warmup: steps in which the rate rises from 0; then it falls along a cosine to 1 % of the peak.
+        warmup: steps in which the rate rises from 0.
         weight_decay: AdamW's, on matrices alone.
         beta2: AdamW's decay of the second moment.
         clip: the largest norm of the whole gradient.
@@ -35,6 +41,11 @@ class TrainingConfig:
         sample_every: evaluations between two shows of ten samples; 0 shows none.
         seed: of initialisation, dropout and the order of batches.
         threads: of torch; 0 leaves it to torch. Another number may give other last bits.
+        schedule: of the rate after the warm-up: `cosine`, `linear`, `step` or `constant`.
+        init: `scaled` starts with the architecture's own weights, `naive` with weights of deviation 1,
+            for seeing the difference.
+        backward: `autograd`, or `manual` for the gradients of an MLP by hand, in one process.
+        device: `cpu` or `cuda`; on a GPU the products are in bfloat16.
     """
 
     steps: int = 4000
@@ -50,6 +61,15 @@ class TrainingConfig:
     sample_every: int = 5
     seed: int = 1
     threads: int = 0
+    schedule: str = "cosine"
+    init: str = "scaled"
+    backward: str = "autograd"
+    device: str = "cpu"
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether products are computed in bfloat16."""
+        return self.device == "cuda"
 
     def __post_init__(self) -> None:
         checks.whole("steps", self.steps, 1, 10**8)
@@ -65,6 +85,10 @@ class TrainingConfig:
         checks.whole("sample_every", self.sample_every, 0, 10**8)
         checks.whole("seed", self.seed, 0, 2**32 - 1)
         checks.whole("threads", self.threads, 0, 1024)
+        checks.one_of("schedule", self.schedule, SCHEDULES)
+        checks.one_of("init", self.init, INITS)
+        checks.one_of("backward", self.backward, BACKWARDS)
+        checks.one_of("device", self.device, DEVICES)
 
 
 def versions() -> dict[str, str]:
@@ -91,9 +115,13 @@ class RunConfig:
         return Vocabulary(self.alphabet)
 
     def build_model(self) -> CharModel:
-        """A new model with its first weights, from torch's global generator."""
+        """A new model with the first weights that its seed gives."""
+        torch.manual_seed(self.training.seed)
         build = architecture(self.architecture)
-        return build(self.model, len(self.vocabulary), self.max_length)
+        model = build(self.model, len(self.vocabulary), self.max_length)
+        if self.training.init == "naive":
+            model.initialise_naively()
+        return model
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON object."""

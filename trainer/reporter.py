@@ -1,5 +1,6 @@
 """What a person sees of a training: a bar on a terminal, plain lines elsewhere."""
 
+import os
 import time
 from typing import Any
 
@@ -9,9 +10,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from serving.errors import InvalidArgument
 from serving.sampling import SamplingParameters
 from trainer import preview
-from trainer.config import RunConfig
+from trainer.config import RunConfig, TrainingConfig
 from trainer.data.dataset import Dataset
 from trainer.models.base import CharModel
 
@@ -110,15 +112,30 @@ class BarReporter(PlainReporter):
         self.progress.stop()
 
 
+class SilentReporter(PlainReporter):
+    """Says nothing: all workers but the first."""
+
+    def say(self, text: str) -> None:
+        """Nothing."""
+
+
 def reporter_for(
-    config: RunConfig, dataset: Dataset, first_step: int, is_terminal: bool
+    config: RunConfig, dataset: Dataset, first_step: int, is_terminal: bool, is_first: bool = True
 ) -> PlainReporter:
     """The reporter that suits where the output goes."""
-    return (BarReporter if is_terminal else PlainReporter)(config, dataset, first_step)
+    kind = BarReporter if is_terminal else PlainReporter
+    return (kind if is_first else SilentReporter)(config, dataset, first_step)
 
 
-def environment(threads: int) -> None:
-    """Set torch up so that the same seed gives the same weights on the same machine."""
-    if threads:
-        torch.set_num_threads(threads)
+def environment(config: TrainingConfig) -> None:
+    """Set torch up so that the same seed gives the same weights on the same machine.
+
+    Raises:
+        InvalidArgument: a GPU is asked for and there is none.
+    """
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise InvalidArgument("device", "cuda was asked for, but torch finds no GPU here")
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is repeatable only with it
     torch.use_deterministic_algorithms(True)

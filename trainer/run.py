@@ -5,6 +5,7 @@ data/            the strings of train, dev and test
 last.pt          everything that resuming needs
 best.pt          the weights with the best dev NLL so far
 metrics.jsonl    one JSON object an evaluation
+updates.jsonl    one JSON object a look at an update
 """
 
 import json
@@ -31,6 +32,7 @@ class Run:
         self.last = path / "last.pt"
         self.best = path / "best.pt"
         self.metrics = path / "metrics.jsonl"
+        self.updates = path / "updates.jsonl"
 
     @classmethod
     def create(cls, path: Path, config: RunConfig, dataset: Dataset, overwrite: bool) -> "Run":
@@ -110,24 +112,23 @@ class Run:
         if {name: value.shape for name, value in content["averaged"].items()} != expected:
             raise RunError(f"{path} has weights of other names or shapes than the run's model")
 
-    def append_metrics(self, row: Mapping[str, Any]) -> None:
-        """Add a line to metrics.jsonl."""
-        with files.naming_failures(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
+    def append(self, path: Path, row: Mapping[str, Any]) -> None:
+        """Add a line to metrics.jsonl or updates.jsonl."""
+        with files.naming_failures(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
-    def read_metrics(self) -> list[dict[str, Any]]:
-        """The rows of metrics.jsonl, but for a last line that was cut."""
+    def rows(self, path: Path) -> list[dict[str, Any]]:
+        """The rows of such a file, but for a last line that was cut."""
         rows = []
-        for line in (
-            self.metrics.read_text(encoding="utf-8").splitlines() if self.metrics.exists() else []
-        ):
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
             try:
                 rows.append(json.loads(line))
             except ValueError:
                 break
         return rows
 
-    def rewind_metrics(self, step: int) -> None:
+    def rewind(self, step: int) -> None:
         """Drop the rows after a step, which a resumed run will write again."""
-        rows = [row for row in self.read_metrics() if row["step"] <= step]
-        files.write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
+        for path in (self.metrics, self.updates):
+            rows = [row for row in self.rows(path) if row["step"] <= step]
+            files.write_text(path, "".join(json.dumps(row) + "\n" for row in rows))

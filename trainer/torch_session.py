@@ -35,12 +35,12 @@ class TorchSession:
         self, token: npt.NDArray[np.int64], states: States
     ) -> tuple[npt.NDArray[np.float32], States]:
         """Advance every row by one character."""
-        logits, after = self.model.step(
-            torch.from_numpy(token), tuple(torch.from_numpy(state) for state in states)
-        )
+        device = next(self.model.parameters()).device
+        token_, *states_ = (torch.from_numpy(array).to(device) for array in (token, *states))
+        logits, after = self.model.step(token_, tuple(states_))
         return _array(logits), tuple(_array(state) for state in after)
 
 
 def _array(tensor: torch.Tensor) -> npt.NDArray[Any]:
-    array: npt.NDArray[Any] = tensor.numpy()
+    array: npt.NDArray[Any] = tensor.cpu().numpy()
     return array

@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import click
-import torch
 
 from trainer.config import RunConfig, resolve
 from trainer.data.batches import Part
 from trainer.data.dataset import DataConfig, Dataset, load
 from trainer.evaluate import baselines, evaluate
-from trainer.loop import Training, count, fit
+from trainer.loop import count, fit
 from trainer.reporter import environment, reporter_for
 from trainer.run import Run
+from trainer.training import Training
+from trainer.workers import Workers
 
 
 def new_run(
@@ -40,6 +41,7 @@ def new_run(
         InvalidArgument, DataError, RunError: naming what is wrong.
     """
     model_config, training_config = resolve(name, model_flags, training_flags)
+    environment(training_config)
     dataset = load(data)
     config = RunConfig(
         architecture=name,
@@ -52,27 +54,29 @@ def new_run(
     return Run.create(path, config, dataset, overwrite), dataset
 
 
-def tensors(dataset: Dataset, config: RunConfig) -> dict[str, Part]:
+def tensors(dataset: Dataset, config: RunConfig, device: str = "cpu") -> dict[str, Part]:
     """Each part as tensors."""
-    return {part: Part(strings, config.vocabulary) for part, strings in dataset.parts.items()}
+    return {part: Part(s, config.vocabulary, device) for part, s in dataset.parts.items()}
 
 
-def train(run: Run, dataset: Dataset, resume: bool, is_terminal: bool) -> bool:
+def train(
+    run: Run, dataset: Dataset, resume: bool, is_terminal: bool, workers: Workers | None = None
+) -> bool:
     """Train a run to its end, or until a signal; whether it was finished."""
     config = run.config
-    environment(config.training.threads)
-    torch.manual_seed(config.training.seed)
-    parts = tensors(dataset, config)
-    model = config.build_model()
-    training = Training(model, config.training)
+    environment(config.training)
+    parts = tensors(dataset, config, config.training.device)
+    training = Training(config.build_model(), config.training, workers)
     if resume:
-        training.load_state_dict(run.load(run.last, model))
-    run.rewind_metrics(training.step)
-    reporter = reporter_for(config, dataset, training.step, is_terminal and not model.counted)
+        training.load_state_dict(run.load(run.last, training.model))
+    if training.workers.is_first:
+        run.rewind(training.step)
+    bar = is_terminal and not training.model.counted
+    reporter = reporter_for(config, dataset, training.step, bar, training.workers.is_first)
     try:
         with stopping_on_signals(reporter.say) as is_stopping:
-            if model.counted:
-                count(model, run, parts, reporter)
+            if training.model.counted:
+                count(training, run, parts, reporter)
                 return True
             fit(training, run, parts, reporter, is_stopping)
             return training.is_finished

@@ -22,9 +22,14 @@ class Target:
 
 
 COMMANDS = {
+    "models": Target("trainer.cli.models", "train", "List the architectures."),
+    "inspect": Target("trainer.cli.inspect", "train", "Say what is in a text file."),
     "train": Target("trainer.cli.train", "train", "Train a model on a text file."),
     "sample": Target("trainer.cli.sample", "train", "Print samples from a run."),
     "evaluate": Target("trainer.cli.evaluate", "train", "Score held-out lines with a run."),
+    "gradients": Target(
+        "trainer.cli.gradients", "train", "Backpropagate by hand, beside autograd."
+    ),
     "export": Target("trainer.cli.export", "train", "Publish a run as a step graph."),
     "serve": Target("serving.cli.serve", "serve", "Serve published models over gRPC."),
     "generate": Target("serving.cli.generate", "serve", "Ask a running server for strings."),

@@ -246,5 +246,5 @@ def test_the_metrics_are_those_of_the_best_weights(repository: Path, runs: dict[
     manifest = Manifest.parse(next(e.value for e in properties if e.key == KEY))
     score = evaluate(run.load_model(), parts["test"])
     assert manifest.metrics["test"] == score.to_dict()
-    best = min(row["dev_nll"] for row in run.read_metrics())
+    best = min(row["dev_nll"] for row in run.rows(run.metrics))
     assert manifest.metrics["dev"]["nll"] == pytest.approx(best, abs=1e-9)

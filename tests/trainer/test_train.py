@@ -16,12 +16,13 @@ from tests.conftest import QUICK, SMALL
 from trainer.config import TrainingConfig
 from trainer.data.dataset import DataConfig, Dataset
 from trainer.errors import RunError
-from trainer.loop import Training, learning_rate
 from trainer.models import MODELS
 from trainer.models.base import CharModel
 from trainer.reporter import PlainReporter
 from trainer.run import Run
+from trainer.schedule import SCHEDULES, learning_rate
 from trainer.train import new_run, stopping_on_signals, train
+from trainer.training import Training
 
 QUIET = {**QUICK, "threads": 1}
 
@@ -77,7 +78,7 @@ def test_a_killed_run_that_is_resumed_ends_as_an_unbroken_one(
     resumed = Run.open(run.path)
     assert train(resumed, resumed.dataset(), resume=True, is_terminal=False)
     assert_equal_runs(runs["lstm"], resumed)
-    ours, theirs = resumed.read_metrics(), runs["lstm"].read_metrics()
+    ours, theirs = resumed.rows(resumed.metrics), runs["lstm"].rows(runs["lstm"].metrics)
     timeless = [[{**row, "seconds": 0} for row in rows] for rows in (ours, theirs)]
     assert timeless[0] == timeless[1]
 
@@ -113,7 +114,7 @@ def test_training_stops_when_the_dev_nll_no_longer_improves(tmp_path: Path, name
         tmp_path / "early", names, steps=5000, evaluate_every=10, patience=2, learning_rate=1.0
     )
     assert train(run, dataset, resume=False, is_terminal=False)
-    rows = run.read_metrics()
+    rows = run.rows(run.metrics)
     assert rows[-1]["step"] < 5000
     assert [row["is_best"] for row in rows[-3:]] == [True, False, False]
 
@@ -159,13 +160,16 @@ def test_a_checkpoint_that_is_not_the_runs_is_refused_by_name(
         run.load(run.last, run.config.build_model())
 
 
-def test_the_rate_rises_to_its_peak_and_falls_to_a_hundredth() -> None:
-    config = TrainingConfig(steps=100, warmup=10, learning_rate=1.0)
-    rates = [learning_rate(step, config) for step in range(100)]
-    assert rates[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
-    assert rates[10] == 1.0
+@pytest.mark.parametrize(
+    ("schedule", "last"), [("cosine", 0.01), ("linear", 0.01), ("step", 0.1), ("constant", 1.0)]
+)
+def test_the_rate_rises_to_its_peak_and_follows_its_schedule(schedule: str, last: float) -> None:
+    rates = [learning_rate(i, 1000, 10, 2.0, schedule) for i in range(1000)]
+    assert rates[:10] == pytest.approx([2 * (i + 1) / 10 for i in range(10)])
+    assert rates[10] == 2.0
     assert rates[10:] == sorted(rates[10:], reverse=True)
-    assert rates[99] == pytest.approx(0.01, abs=1e-3)
+    assert rates[-1] == pytest.approx(2 * last, abs=3e-3)
+    assert set(SCHEDULES) == {"cosine", "linear", "step", "constant"}
 
 
 def test_what_is_kept_is_the_average_of_the_weights(runs: dict[str, Run]) -> None:
@@ -200,5 +204,5 @@ def test_a_run_killed_while_it_writes_can_be_resumed(tmp_path: Path, names: Path
     training = Training(run.config.build_model(), run.config.training)
     training.load_state_dict(run.load(run.last, training.model))
     assert training.step > 0
-    run.rewind_metrics(training.step)
-    assert run.read_metrics()[-1]["step"] == training.step
+    run.rewind(training.step)
+    assert run.rows(run.metrics)[-1]["step"] == training.step

@@ -7,13 +7,17 @@ from typing import Any, TypeVar
 
 import click
 
-from trainer.data.dataset import SHIPPED, DataConfig, Dataset
+from trainer.config import BACKWARDS, DEVICES, INITS
+from trainer.data.dataset import SHIPPED, DataConfig
 from trainer.data.split import Shares
 from trainer.models import MODELS
 from trainer.run import Run
+from trainer.schedule import SCHEDULES
 from trainer.train import new_run, print_leaderboard, train
+from trainer.workers import from_environment
 
 INTERRUPTED = 130
+ALL = "all"
 F = TypeVar("F", bound=Callable[..., Any])
 
 # Flags that are passed on only if given: what is not given, the architecture decides.
@@ -27,6 +31,7 @@ MODEL_FLAGS = {
     "skip": (int, "Channels of the CNN's skip path."),
     "cycle": (int, "Layers of the CNN until its dilation starts anew."),
     "dropout": (float, "Share of values dropped in training."),
+    "weight_dropout": (float, "Share of recurrent weights dropped in training."),
     "alpha": (float, "Added to each count of the bigram."),
 }
 TRAINING_FLAGS = {
@@ -43,10 +48,14 @@ TRAINING_FLAGS = {
     "sample_every": (int, "Evaluations between shows of samples; 0 for none."),
     "seed": (int, "Seed of weights, dropout and batches."),
     "threads": (int, "Threads of torch; 0 leaves it to torch."),
+    "schedule": (click.Choice(list(SCHEDULES)), "How the rate falls."),
+    "init": (click.Choice(INITS), "First weights; `naive` shows what bad ones do."),
+    "backward": (click.Choice(BACKWARDS), "Who finds the gradients; `manual` for the MLP alone."),
+    "device": (click.Choice(DEVICES), "Where to train."),
 }
 
 
-def flags(table: dict[str, tuple[type, str]]) -> Callable[[F], F]:
+def flags(table: dict[str, tuple[Any, str]]) -> Callable[[F], F]:
     """A decorator that adds options without defaults."""
 
     def decorate(command: F) -> F:
@@ -60,7 +69,11 @@ def flags(table: dict[str, tuple[type, str]]) -> Callable[[F], F]:
 
 
 @click.command("train")
-@click.option("--model", type=click.Choice(list(MODELS)), help="Architecture.  [default: lstm]")
+@click.option(
+    "--model",
+    type=click.Choice([*MODELS, ALL]),
+    help="Architecture; `all` for each in turn.  [default: lstm]",
+)
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
@@ -96,33 +109,59 @@ def command(
     """Train a model on a text file.
 
     Ctrl-C stops between two steps and leaves a run that can be used, and gone on with by --resume.
+    Started by torchrun, every process takes a share of each batch.
     """
-    path = run or Path("runs") / (model or "lstm")
+    name = model or "lstm"
+    path = run or Path("runs") / name
+    if name != ALL:
+        train_one(path, model, resume, overwrite, given)
+        return
+    for each in MODELS:
+        click.echo(f"== {each}")
+        train_one(path / each, each, resume, overwrite, given)
+    click.echo(f"next: makemore compare {path}/*")
+
+
+def train_one(
+    path: Path, model: str | None, resume: bool, overwrite: bool, given: dict[str, Any]
+) -> None:
+    """Train a new run, or go on with one that is there."""
+    workers = from_environment()
+    workers.start(given["device"] or "cpu")
+    if workers.is_first and not resume:
+        start(path, model or "lstm", overwrite, given)
+    workers.barrier()
+    opened = Run.open(path)
     if resume:
-        opened = Run.open(path)
         check_resumable(opened, model)
-        dataset = opened.dataset()
-    else:
-        opened, dataset = start(path, model or "lstm", overwrite, given)
-    click.echo(dataset.summary())
-    click.echo(describe(opened))
-    finished = train(opened, dataset, resume, is_terminal=sys.stdout.isatty())
-    print_leaderboard(opened, dataset)
+    dataset = opened.dataset()
+    if workers.is_first:
+        click.echo(dataset.summary())
+        click.echo(describe(opened))
+    finished = train(opened, dataset, resume, sys.stdout.isatty(), workers)
+    workers.stop()
+    if workers.is_first:
+        print_leaderboard(opened, dataset)
+        conclude(path, finished)
+
+
+def conclude(path: Path, finished: bool) -> None:
+    """Say how to go on."""
     if not finished:
         click.echo(f"stopped early; go on with: makemore train --resume --run {path}", err=True)
         raise SystemExit(INTERRUPTED)
     click.echo(f"the run is in {path}; next: makemore export --run {path} --name NAME")
 
 
-def start(path: Path, model: str, overwrite: bool, given: dict[str, Any]) -> tuple[Run, Dataset]:
-    """A new run as the flags have it."""
+def start(path: Path, model: str, overwrite: bool, given: dict[str, Any]) -> None:
+    """Make a new run as the flags have it."""
 
     def picked(table: dict[str, Any]) -> dict[str, Any]:
         return {name: given[name] for name in table if given[name] is not None}
 
     shares = Shares.parse(given["split"])
     data = DataConfig(given["data"], shares, given["dev"], given["test"], given["keep_duplicates"])
-    return new_run(path, model, data, picked(MODEL_FLAGS), picked(TRAINING_FLAGS), overwrite)
+    new_run(path, model, data, picked(MODEL_FLAGS), picked(TRAINING_FLAGS), overwrite)
 
 
 def check_resumable(run: Run, model: str | None) -> None:

@@ -91,7 +91,7 @@ def metrics(model: CharModel, parts: dict[str, Part], size: int) -> dict[str, An
 
 def training(run: Run, model: CharModel) -> dict[str, Any]:
     """The `training` object: configuration, steps, time, versions."""
-    rows = run.read_metrics() or [{"step": 0, "seconds": 0.0, "is_best": True}]
+    rows = run.rows(run.metrics) or [{"step": 0, "seconds": 0.0, "is_best": True}]
     config = run.config.to_dict()
     return {
         "model": config["model"],

@@ -56,6 +56,13 @@ class CharModel(nn.Module):
             for spec in self.state_specs()
         )
 
+    @torch.no_grad()
+    def initialise_naively(self) -> None:
+        """Draw every matrix from a standard normal, as one would who has not thought of it."""
+        for parameter in self.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_()
+
     def num_parameters(self) -> int:
         """How many numbers training sets."""
         return sum(parameter.numel() for parameter in self.parameters())

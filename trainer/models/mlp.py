@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from serving import checks
-from serving.errors import InvalidArgument
 from serving.manifest import StateSpec
 from serving.vocabulary import BOUNDARY
 from trainer.models.base import CharModel, States, state
@@ -43,8 +42,7 @@ class MLPConfig:
         checks.whole("hidden", self.hidden, 1, 65536)
         checks.whole("layers", self.layers, 1, 64)
         checks.real("dropout", self.dropout, 0.0, 0.95)
-        if self.norm not in NORMS:
-            raise InvalidArgument("norm", f"must be one of {', '.join(NORMS)}, not '{self.norm}'")
+        checks.one_of("norm", self.norm, NORMS)
 
 
 class MLP(CharModel):
@@ -79,13 +77,19 @@ class MLP(CharModel):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """See CharModel."""
-        padded = F.pad(tokens, (self.context - 1, 0), value=BOUNDARY)
-        windows = padded.unfold(1, self.context, 1)  # [B, T, context]
-        # A boundary after the start is padding; a norm's statistics must not count it.
-        real = tokens != BOUNDARY
-        real[:, 0] = True
-        found = self._read(windows[real])  # [N, V]
+        windows, real = self.windows(tokens)
+        found = self._read(windows)  # [N, V]
         return found.new_zeros(*tokens.shape, found.shape[1]).masked_scatter(real[..., None], found)
+
+    def windows(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """The window at each real character, [N, context], and which of tokens [B, T] those are.
+
+        A boundary after the start is padding; a norm's statistics must not count it.
+        """
+        padded = F.pad(tokens, (self.context - 1, 0), value=BOUNDARY)
+        real = tokens != BOUNDARY  # [B, T]
+        real[:, 0] = True
+        return padded.unfold(1, self.context, 1)[real], real
 
     def _read(self, windows: Tensor) -> Tensor:
         x = self.embedding(windows).flatten(1)  # [N, context * E]

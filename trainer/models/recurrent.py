@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from serving import checks
 from serving.manifest import StateSpec
@@ -24,18 +25,22 @@ class RecurrentConfig:
         embedding: E, the width of a character's vector.
         dropout: the share of values dropped in training: of embeddings and at the end the same ones
             at every position of a string (Gal and Ghahramani 2016), between layers any.
+        weight_dropout: the share of recurrent weights dropped in training, for a batch at a time
+            (Merity et al. 2017, arXiv:1708.02182).
     """
 
     layers: int = 2
     hidden: int = 256
     embedding: int = 128
     dropout: float = 0.4
+    weight_dropout: float = 0.5
 
     def __post_init__(self) -> None:
         checks.whole("layers", self.layers, 1, 64)
         checks.whole("hidden", self.hidden, 1, 8192)
         checks.whole("embedding", self.embedding, 1, 8192)
         checks.real("dropout", self.dropout, 0.0, 0.95)
+        checks.real("weight_dropout", self.weight_dropout, 0.0, 0.95)
 
 
 class Recurrent(CharModel):
@@ -93,9 +98,19 @@ class Recurrent(CharModel):
     def forward(self, tokens: Tensor) -> Tensor:
         """See CharModel."""
         x = self._drop(self.embedding(tokens))  # [B, T, E]
-        x, _ = self.layers(x)  # [B, T, H]
+        x, _ = functional_call(self.layers, self._dropped_weights(), (x,))  # [B, T, H]
         logits: Tensor = self.head(self._drop(x))  # [B, T, V]
         return logits
+
+    def _dropped_weights(self) -> dict[str, Tensor]:
+        share = self.config.weight_dropout
+        if not self.training or share == 0:
+            return {}
+        return {
+            name: F.dropout(weight, share)
+            for name, weight in self.layers.named_parameters()
+            if name.startswith("weight_hh")
+        }
 
     def _drop(self, x: Tensor) -> Tensor:
         mask = torch.ones_like(x[:, :1])  # [B, 1, E or H]

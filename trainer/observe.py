@@ -1,0 +1,56 @@
+"""Looks into a training now and then: the loss between looks, and how much an update moves the weights."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from trainer.run import Run
+from trainer.training import Training
+
+LOOKS = 200
+
+
+class Observer:
+    """Writes a row to a run's updates.jsonl, about 200 times in a training.
+
+    A row has the step, the mean loss since the row before, the norm of the gradient, and for each matrix
+    the deviation of its update, of its gradient and of itself.
+    """
+
+    def __init__(self, run: Run, steps: int) -> None:
+        self.run = run
+        self.every = max(1, steps // LOOKS)
+        self._losses: list[Tensor] = []
+
+    @contextmanager
+    def watching(self, training: Training) -> Iterator[None]:
+        """Surrounds an update; looks at every so many of them."""
+        if training.step % self.every or not training.workers.is_first:
+            yield
+            return
+        matrices = {n: p for n, p in training.model.named_parameters() if p.dim() > 1}
+        before = {name: matrix.detach().clone() for name, matrix in matrices.items()}
+        yield
+        row = {
+            "step": training.step,
+            "loss": float(torch.stack(self._losses).mean()) if self._losses else None,
+            "matrices": {n: _deviations(m, before[n]) for n, m in matrices.items()},
+        }
+        self._losses.clear()
+        self.run.append(self.run.updates, row)
+
+    def note(self, loss: Tensor) -> None:
+        """Count the loss of an update in."""
+        self._losses.append(loss)
+
+
+def _deviations(matrix: torch.nn.Parameter, before: Tensor) -> dict[str, float]:
+    assert matrix.grad is not None
+    update = matrix.detach() - before
+    return {
+        "update": float(update.std()),
+        "gradient": float(matrix.grad.std()),
+        "data": float(before.std()),
+    }
