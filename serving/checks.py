@@ -1,6 +1,5 @@
 """Range checks for configuration and requests; the error names the field and its range."""
 
-import math
 from collections.abc import Iterable
 
 from serving.errors import InvalidArgument
@@ -13,12 +12,18 @@ def whole(field: str, value: int, low: int, high: int) -> None:
 
 
 def real(field: str, value: float, low: float, high: float) -> None:
-    """Raise InvalidArgument unless `value` is a finite number from `low` to `high`."""
-    if not (math.isfinite(value) and low <= value <= high):
-        raise InvalidArgument(field, f"must be a number from {low:g} to {high:g}, not {value:g}")
+    """Raise InvalidArgument unless `value` is a number from `low` to `high`."""
+    if not low <= value <= high:  # which no NaN is
+        raise InvalidArgument(field, f"must be a number from {low:g} to {high:g}, not {value}")
 
 
 def one_of(field: str, value: str, choices: Iterable[str]) -> None:
     """Raise InvalidArgument unless `value` is one of the choices."""
     if value not in choices:
         raise InvalidArgument(field, f"must be one of {', '.join(choices)}, not '{value}'")
+
+
+def sendable(field: str, text: str) -> None:
+    """Raise InvalidArgument for text with half a surrogate pair, which no message can hold."""
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise InvalidArgument(field, "holds half a surrogate pair, which is no character")

@@ -6,6 +6,7 @@ with Client("127.0.0.1:50051") as client:
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, Self, TypeVar
 
@@ -15,10 +16,13 @@ from makemore.v1 import generation_service_pb2 as generation_pb
 from makemore.v1 import model_service_pb2 as model_pb
 from makemore.v1.generation_service_pb2_grpc import GenerationServiceStub
 from makemore.v1.model_service_pb2_grpc import ModelServiceStub
-from serving.errors import InvalidArgument, Unavailable
+from serving import checks
+from serving.errors import InvalidArgument, NoServer, Unavailable
 from serving.status import error_of
 
 TIMEOUT = 30.0
+MAX_TIMEOUT = 86400.0
+_LOOPBACK = re.compile(r"localhost[:]|127[.]|\[::1\]|unix:")
 
 # Calls have no side effect, so a lost one may be sent again; CANCELLED is what a call gets that reaches
 # a server just as it stops. The throttle keeps retries from burying a server that is overloaded.
@@ -49,16 +53,19 @@ class Client:
 
     Args:
         address: host:port.
-        timeout: seconds that a call may take, retries included.
+        timeout: seconds that a call may take, retries included; at most a day.
 
     Every method raises an error of serving.errors: InvalidArgument, NotFound, DeadlineExceeded,
     Unavailable, or ServingError for any other status.
     """
 
     def __init__(self, address: str, timeout: float = TIMEOUT) -> None:
+        checks.real("timeout", timeout, 0.0, MAX_TIMEOUT)
         self.address = address
         self.timeout = timeout
-        options = [("grpc.service_config", json.dumps(SERVICE_CONFIG))]
+        options: list[tuple[str, Any]] = [("grpc.service_config", json.dumps(SERVICE_CONFIG))]
+        if _LOOPBACK.match(address):
+            options.append(("grpc.enable_http_proxy", 0))  # no proxy leads to this machine
         self._channel = grpc.insecure_channel(address, options)
         self._generation = GenerationServiceStub(self._channel)
         self._models = ModelServiceStub(self._channel)
@@ -117,8 +124,8 @@ class Client:
             return method(request, timeout=self.timeout)
         except grpc.RpcError as call:
             error = error_of(call)  # type: ignore[arg-type]  # grpc raises the call itself
-            if isinstance(error, Unavailable):
-                error = Unavailable(f"no server answers at {self.address}: {error}")
+            if isinstance(error, Unavailable) and "failed to connect" in str(error):
+                error = NoServer(f"no server answers at {self.address}: {error}")
             raise error from None
 
 

@@ -89,20 +89,25 @@ class Engine:
         return Context(logits[0].copy(), tuple(state[0].copy() for state in states))
 
     def _run(self) -> None:
-        try:
-            while self._take_in():
-                self.turn()
-        except Exception:
-            log.exception("the engine of %s failed", self.manifest.name)
-            with self._lock:
-                self._closing.set()
-            self._take_in(wait=False)
-            for entry in self._scheduler.entries:
-                _fail(entry.job, ServingError("the model failed"))
+        while True:
+            try:
+                while self._take_in():
+                    self.turn()
+                return
+            except Exception:
+                log.exception("the engine of %s failed", self.manifest.name)
+                self._start_over()
 
-    def _take_in(self, wait: bool = True) -> bool:
+    def _start_over(self) -> None:
+        """Fail the jobs under way and go on without them."""
+        for entry in self._scheduler.entries:
+            _fail(entry.job, ServingError("the model failed"))
+        self._scheduler = Scheduler()
+        self._rows = Rows.empty(self.manifest)
+
+    def _take_in(self) -> bool:
         """Move submitted jobs to the scheduler; waits when idle. False when all is done."""
-        idle = wait and not self._scheduler.entries
+        idle = not self._scheduler.entries
         if idle and self._closing.is_set() and self._inbox.empty():
             return False
         while idle or not self._inbox.empty():

@@ -6,6 +6,7 @@ MakemoreError                what was wrong, where, and what to do; the command 
  │   ├─ NotFound             the caller asked for a model or version that is not there
  │   ├─ DeadlineExceeded     the caller's time ran out
  │   └─ Unavailable          not ready, or going away: try again
+ │       └─ NoServer         nothing answers at the address
  └─ BadModel                 a published version that the repository refuses
 
 The engine raises these and knows no gRPC type; `serving.status` turns them into statuses.
@@ -54,6 +55,10 @@ class Unavailable(ServingError):
 
     code = "UNAVAILABLE"
     exit_status = 1
+
+
+class NoServer(Unavailable):
+    """Nothing answers where a server should be."""
 
 
 class BadModel(MakemoreError):

@@ -22,25 +22,30 @@ class Host:
         self.max_rows = max_rows
         self._engines: dict[str, Engine] = {}
         self._is_ready = False
+        self._is_given_up = False
 
     def start(self) -> None:
         """Load the repository and start an engine a model; what fails is refused and logged.
 
         Raises:
-            NotFound: no model is left.
+            NotFound: no model is left, or the default is not among them.
         """
         self.repository.load()
         for model in self.repository.list():
+            if self._is_given_up:
+                return
             self._start_engine(model)
         for refusal in self.repository.refusals:
             log.warning("refused %s: %s", refusal.path, refusal.reason)
         if not self._engines:
             raise NotFound(f"{self.repository.path} has no model that can be served")
+        if self.repository.default:
+            self.repository.find("")
         self._is_ready = True
 
     def _start_engine(self, model: Model) -> None:
-        engine = Engine(model.session, self.max_rows)
         try:
+            engine = Engine(model.session, self.max_rows)
             engine.start()
         except Exception as error:  # the runtime raises many kinds
             self.repository.refuse(model.folder, f"the first step fails: {error}")
@@ -62,6 +67,10 @@ class Host:
     def models(self) -> list[Model]:
         """All of them, by name, then by version."""
         return self.repository.list() if self._is_ready else []
+
+    def give_up(self) -> None:
+        """Start no more engines: the server is to end before it has begun."""
+        self._is_given_up = True
 
     def stop(self) -> None:
         """Let every engine finish what it has, and end it."""

@@ -20,6 +20,9 @@ KEY = "makemore.manifest"
 FORMAT_VERSION = 1
 DTYPES = ("float32", "float64", "int32", "int64", "bool")
 PARTS = ("train", "dev", "test")
+MAX_LENGTH = 4096
+MAX_STATE_BYTES = 64 * 2**20
+"""Of all states of a row; what a server can be made to allocate has to have an end."""
 
 
 @dataclass(frozen=True)
@@ -79,10 +82,12 @@ class Manifest:
             self.vocabulary, self.recommended_sampling  # noqa: B018 - built to be checked
             for part in PARTS:
                 self.part_metrics(part)
+            checks.whole("max_length", self.max_length, 1, MAX_LENGTH)
+            state_bytes = sum(state.bytes_per_row for state in self.states)
+            checks.whole("states: bytes a row", state_bytes, 0, MAX_STATE_BYTES)
+            checks.sendable("architecture", self.architecture)
         except MakemoreError as error:
             raise BadModel(f"manifest: {error}") from None
-        if self.max_length < 1:
-            raise BadModel(f"manifest: max_length: must be at least 1, not {self.max_length}")
         names = [n for state in self.states for n in (state.input, state.output)]
         if len(set(names)) != len(names) or {"token", "logits"} & set(names):
             raise BadModel("manifest: states: a tensor's name stands twice")
@@ -110,7 +115,9 @@ class Manifest:
         counts = {key: _number(found, key, int) for key in ("characters", "strings")}
         for key, count in counts.items():
             checks.whole(f"metrics: {part}: {key}", count, 0, 2**63 - 1)
-        return {"nll": _number(found, "nll", (int, float)), **counts}
+        nll = _number(found, "nll", (int, float))
+        checks.real(f"metrics: {part}: nll", nll, 0, 1e9)
+        return {"nll": nll, **counts}
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -121,9 +128,10 @@ class Manifest:
             raise BadModel(f"manifest: not JSON: {error}") from None
         if not isinstance(value, dict):
             raise BadModel("manifest: not a JSON object")
-        if value.get("format_version") != FORMAT_VERSION:
+        version = value.get("format_version")
+        if version != FORMAT_VERSION or isinstance(version, bool):
             raise BadModel(
-                f"manifest: format_version is {_short(value.get('format_version'))}; "
+                f"manifest: format_version is {_short(version)}; "
                 f"this server reads version {FORMAT_VERSION}"
             )
         for key, kind in _KINDS.items():

@@ -108,6 +108,8 @@ class Repository:
                 model = load_version(folder, self.threads)
             except BadModel as error:
                 self.refuse(folder, str(error))
+            except Exception as error:  # whatever one version holds, the others are served
+                self.refuse(folder, f"cannot be loaded: {type(error).__name__}: {error}")
             else:
                 self.models.setdefault(model.name, {})[model.version] = model
 
@@ -133,9 +135,11 @@ class Repository:
             NotFound: there is none.
             InvalidArgument: none is named, and there is no default.
         """
-        name, _, version = asked.removeprefix("models/").partition("@")
-        versions = self.models.get(name or self._default_name(), {})
-        if not versions or (version and not VERSION.fullmatch(version)):
+        if not asked:
+            asked = self._default()
+        name, at, version = asked.removeprefix("models/").partition("@")
+        versions = self.models.get(name, {})
+        if not versions or (at and not VERSION.fullmatch(version)):
             raise NotFound(f"there is no model '{_quoted(asked)}'; there are: {self._names()}")
         if version and int(version) not in versions:
             raise NotFound(
@@ -144,7 +148,7 @@ class Repository:
             )
         return versions[int(version) if version else max(versions)]
 
-    def _default_name(self) -> str:
+    def _default(self) -> str:
         if self.default:
             return self.default
         if len(self.models) != 1:

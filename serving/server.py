@@ -30,8 +30,11 @@ SERVICES = tuple(
 )
 OPTIONS = (
     ("grpc.so_reuseport", 0),  # a second server on the port fails instead of taking half the calls
-    ("grpc.max_receive_message_length", 64 * 1024),
+    ("grpc.max_receive_message_length", 2**20),
 )
+POLL = 0.02
+"""Seconds between two looks at whether calls are still under way."""
+
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -49,6 +52,7 @@ class Server:
         repository = Repository(config.repository, config.default_model, config.threads)
         self.host = Host(repository, config.max_rows)
         self._health = health.aio.HealthServicer()
+        self._interceptor = ErrorInterceptor()
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> None:
@@ -77,7 +81,7 @@ class Server:
             await self._health.set(name, _SERVING)
 
     def _build(self) -> grpc.aio.Server:
-        server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=OPTIONS)
+        server = grpc.aio.server(interceptors=[self._interceptor], options=OPTIONS)
         add_GenerationServiceServicer_to_server(GenerationService(self.host), server)
         add_ModelServiceServicer_to_server(ModelService(self.host), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -91,10 +95,17 @@ class Server:
         return ["", *SERVICES, *sorted(names)]
 
     async def stop(self, grace: float) -> None:
-        """Say NOT_SERVING, refuse new calls, let those under way finish for `grace` seconds."""
+        """Say NOT_SERVING, refuse new calls, let those under way finish for `grace` seconds.
+
+        Streams that watch the health have no end of their own, so they do not count as under way.
+        """
         await self._health.enter_graceful_shutdown()
         if self._server is not None:
-            await self._server.stop(grace)
+            draining = asyncio.create_task(self._server.stop(grace))
+            while self._interceptor.under_way and not draining.done():
+                await asyncio.sleep(POLL)
+            await self._server.stop(0)
+            await draining
         await asyncio.to_thread(self.host.stop)
 
 
@@ -114,14 +125,20 @@ async def run(config: ServerConfig, announce: Callable[[Server], None]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, note)
-    await server.start()
-    announce(server)
-    await first.wait()
-    log.info("stopping: calls under way have %g s; a second signal ends them", config.grace)
+    starting, stopping = asyncio.create_task(server.start()), asyncio.create_task(first.wait())
+    await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if starting.done():
+        starting.result()
+        announce(server)
+        await first.wait()
+        log.info("stopping: calls under way have %g s; a second signal ends them", config.grace)
+    else:
+        server.host.give_up()
     draining = asyncio.create_task(server.stop(config.grace))
     at_once = asyncio.create_task(second.wait())
     await asyncio.wait({draining, at_once}, return_when=asyncio.FIRST_COMPLETED)
     if not draining.done():
         await server.stop(0)
-    at_once.cancel()
+    for task in (at_once, stopping, starting):
+        task.cancel()
     await draining

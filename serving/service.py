@@ -17,8 +17,7 @@ from serving.manifest import PARTS
 from serving.repository import Model
 from serving.request import job_of
 
-MAX_PAGE = 1000
-DEFAULT_PAGE = 100
+MAX_PAGE = 100
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -69,7 +68,7 @@ class ModelService(model_grpc.ModelServiceServicer):
         if request.page_size < 0:
             raise InvalidArgument("page_size", f"must not be negative, as {request.page_size} is")
         start = page_start(request.page_token, models)
-        page = models[start : start + min(request.page_size or DEFAULT_PAGE, MAX_PAGE)]
+        page = models[start : start + min(request.page_size or MAX_PAGE, MAX_PAGE)]
         is_last = start + len(page) == len(models)
         return model_pb.ListModelsResponse(
             models=map(model_message, page),

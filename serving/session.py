@@ -72,12 +72,18 @@ def session_options(threads: int) -> Any:
 class OrtSession:
     """A step graph loaded from the bytes of its file.
 
+    Args:
+        model: the file's bytes.
+        threads: that a step may use.
+        min_rows: fewer rows are stepped as this many.
+
     Raises:
         BadModel: no onnxruntime session comes of it, its manifest is missing or wrong, or its inputs
             and outputs are not those that the manifest names.
     """
 
-    def __init__(self, model: bytes, threads: int = 1) -> None:
+    def __init__(self, model: bytes, threads: int = 1, min_rows: int = MIN_ROWS) -> None:
+        self.min_rows = min_rows
         try:
             self._session = onnxruntime.InferenceSession(
                 model, session_options(threads), providers=["CPUExecutionProvider"]
@@ -97,8 +103,8 @@ class OrtSession:
     ) -> tuple[npt.NDArray[np.float32], States]:
         """Advance every row; see StepSession."""
         rows = len(token)
-        if rows < MIN_ROWS:
-            token, *states_ = (np.repeat(a, MIN_ROWS, axis=0) for a in (token, *states))
+        if rows < self.min_rows:
+            token, *states_ = (np.repeat(a, self.min_rows, axis=0) for a in (token, *states))
             logits, after = self.step(token, tuple(states_))
             return logits[:rows], tuple(state[:rows] for state in after)
         feed = dict(zip(self._inputs, states, strict=True))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
+from serving import checks
 from serving.errors import InvalidArgument
 
 BOUNDARY = 0
@@ -49,6 +50,7 @@ class Vocabulary:
         for character in self.alphabet:
             if not isinstance(character, str) or len(character) != 1:
                 raise InvalidArgument("alphabet", f"{character!r} is not a single code point")
+        checks.sendable("alphabet", "".join(self.alphabet))
         if len(set(self.alphabet)) != len(self.alphabet):
             raise InvalidArgument("alphabet", "holds a character twice")
 

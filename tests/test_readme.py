@@ -39,7 +39,7 @@ def test_a_make_target_and_its_variables_are_in_the_makefile(line: str) -> None:
     _, target, *settings = shlex.split(line, comments=True)
     assert re.search(rf"^{target}:.*## ", MAKEFILE, re.MULTILINE)
     for setting in settings:
-        assert re.search(rf"^{setting.partition('=')[0]} \?=", MAKEFILE, re.MULTILINE)
+        assert re.search(rf"^{setting.partition('=')[0]} =", MAKEFILE, re.MULTILINE)
 
 
 def test_every_target_is_in_the_help_and_the_help_comes_first() -> None:

@@ -11,8 +11,6 @@ from trainer.data.batches import IGNORED, Part
 from trainer.models.base import CharModel
 from trainer.models.bigram import Bigram, BigramConfig
 
-ROWS = 1024
-
 
 @dataclass(frozen=True)
 class Score:
@@ -33,7 +31,7 @@ def evaluate(model: CharModel, part: Part) -> Score:
     training = model.training
     model.eval()
     total = 0.0
-    for tokens, targets in part.in_order(ROWS):
+    for tokens, targets in part.in_order():
         logits = model(tokens).flatten(0, 1)  # [B*T, V]
         losses = F.cross_entropy(
             logits.double(), targets.flatten(), ignore_index=IGNORED, reduction="sum"
@@ -49,13 +47,13 @@ def baselines(train: Part, parts: dict[str, Part], size: int) -> dict[str, dict[
 
     Counts get 1 added, so that nothing is impossible. `size` is V.
     """
-    counts = torch.bincount(train.targets[train.targets != IGNORED], minlength=size).double() + 1
+    counts = torch.bincount(train.pairs[1], minlength=size).double() + 1
     surprise = -(counts / counts.sum()).log()  # [V]
     bigram = Bigram(BigramConfig(), size, 0)
-    bigram.fit_counts(train.tokens, train.targets)
+    bigram.fit_counts(*train.pairs)
 
     def table_score(table: torch.Tensor, part: Part) -> Score:
-        total = table[part.targets[part.targets != IGNORED]].sum().item()
+        total = table[part.pairs[1]].sum().item()
         return Score(total / max(part.characters, 1), part.characters, len(part))
 
     return {

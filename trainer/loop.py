@@ -39,6 +39,8 @@ def fit(
     batches = Batches(parts["train"], config.batch_size, config.seed)
     observer = Observer(run, config.steps)
     started = time.monotonic() - training.seconds
+    if training.step == 0:
+        keep(training, run)
     while not training.is_finished and not workers.any(is_stopping(), config.device):
         tokens, targets = batches[training.step]
         with observer.watching(training):
@@ -88,7 +90,7 @@ def count(training: Training, run: Run, parts: dict[str, Part], reporter: Report
     """Fit a model whose parameters are counts: no steps, one evaluation."""
     if training.workers.is_first:
         model, train = training.model, parts["train"]
-        model.fit_counts(train.tokens, train.targets)
+        model.fit_counts(*train.pairs)
         training.averaged.load_state_dict(model.state_dict())
         evaluate_and_keep(training, run, parts["dev"], evaluate(model, train).nll, reporter)
     keep(training, run)

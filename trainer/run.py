@@ -11,6 +11,7 @@ updates.jsonl    one JSON object a look at an update
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,18 @@ from trainer.config import RunConfig
 from trainer.data.dataset import Dataset, restore, save
 from trainer.errors import RunError
 from trainer.models.base import CharModel
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Steps taken, the step whose weights are the best, seconds of training."""
+
+    steps: int
+    best_step: int
+    seconds: float
+
+
+OWN = {"config.json", "data", "last.pt", "best.pt", "metrics.jsonl", "updates.jsonl", "report.html"}
 
 
 class Run:
@@ -38,19 +51,14 @@ class Run:
     def create(cls, path: Path, config: RunConfig, dataset: Dataset, overwrite: bool) -> "Run":
         """A new run's folder with its configuration and data.
 
+        The configuration is written last: without one, the folder is no run yet, and is made anew.
+
         Raises:
-            RunError: there is a run already and `overwrite` is not given, or it cannot be written.
+            RunError: there is a run already and `overwrite` is not given, the folder has other things
+                in it, or it cannot be written.
         """
         with files.naming_failures(path):
-            if path.exists() and (not path.is_dir() or any(path.iterdir())):
-                if not (path / "config.json").is_file():
-                    raise RunError(f"{path} exists and is no run; choose another --run")
-                if not overwrite:
-                    raise RunError(
-                        f"{path} already holds a run: continue it with --resume, replace it with "
-                        "--overwrite, or choose another --run"
-                    )
-                shutil.rmtree(path)
+            _make_room(path, overwrite)
         save(dataset, path / "data")
         run = cls(path, config)
         text = json.dumps(config.to_dict(), indent=2, ensure_ascii=False)
@@ -81,6 +89,13 @@ class Run:
         model.load_state_dict(self.load(path, model)["averaged"])
         return model.eval()
 
+    def progress(self) -> Progress:
+        """How far training has come, and at which step the weights of `load_model` were taken."""
+        model = self.config.build_model()
+        last = self.load(self.last, model)
+        best = self.load(self.best, model) if self.best.exists() else last
+        return Progress(last["step"], best["step"], last["seconds"])
+
     def save(self, path: Path, content: Mapping[str, Any]) -> None:
         """Write a checkpoint beside, flush it, and rename it to `path`."""
         mark = {"architecture": self.config.architecture, "alphabet": list(self.config.alphabet)}
@@ -99,8 +114,9 @@ class Run:
         return found
 
     def _check(self, path: Path, content: object, model: CharModel) -> None:
-        if not isinstance(content, dict) or "averaged" not in content:
-            raise RunError(f"{path} is no checkpoint of this program")
+        needed = {"averaged", "step"} | ({"model", "optimizer"} if path == self.last else set())
+        if not isinstance(content, dict) or not needed <= content.keys():
+            raise RunError(f"{path} is no checkpoint of this program, or not one of its kind")
         if content.get("architecture") != self.config.architecture:
             raise RunError(
                 f"{path} is of the architecture '{content.get('architecture')}', "
@@ -128,7 +144,36 @@ class Run:
         return rows
 
     def rewind(self, step: int) -> None:
-        """Drop the rows after a step, which a resumed run will write again."""
+        """Drop the rows after a step, which a resumed run will write again, and half-written files."""
+        for part in self.path.glob(".*.part"):
+            part.unlink(missing_ok=True)
         for path in (self.metrics, self.updates):
             rows = [row for row in self.rows(path) if row["step"] <= step]
             files.write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _make_room(path: Path, overwrite: bool) -> None:
+    """Take away a run that is to be replaced, or one whose making was cut; nothing else."""
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise RunError(f"{path} is a file; choose another --run")
+    if (path / "config.json").exists():
+        Run.open(path)  # refuses what is no run
+        if not overwrite:
+            raise RunError(
+                f"{path} already holds a run: continue it with --resume, replace it with "
+                "--overwrite, or choose another --run"
+            )
+    entries = {entry.name: entry for entry in path.iterdir()}
+    if foreign := entries.keys() - OWN:
+        raise RunError(
+            f"{path} holds other things than a run ({sorted(foreign)[0]}); choose another --run"
+        )
+    for name in sorted(
+        entries, key=lambda name: name != "config.json"
+    ):  # without it, no run is left
+        if entries[name].is_dir():
+            shutil.rmtree(entries[name])
+        else:
+            entries[name].unlink()

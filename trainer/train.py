@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from trainer.backprop import parameters_of
 from trainer.config import RunConfig, resolve
 from trainer.data.batches import Part
 from trainer.data.dataset import DataConfig, Dataset, load
@@ -51,6 +52,8 @@ def new_run(
         max_length=dataset.max_length,
         dataset=dataset.about,
     )
+    if training_config.backward == "manual":
+        parameters_of(config.build_model())
     return Run.create(path, config, dataset, overwrite), dataset
 
 
@@ -76,7 +79,8 @@ def train(
     try:
         with stopping_on_signals(reporter.say) as is_stopping:
             if training.model.counted:
-                count(training, run, parts, reporter)
+                if not training.best_step and training.best_nll == float("inf"):
+                    count(training, run, parts, reporter)
                 return True
             fit(training, run, parts, reporter, is_stopping)
             return training.is_finished
@@ -92,11 +96,17 @@ def stopping_on_signals(say: Callable[[str], None]) -> Iterator[Callable[[], boo
     def note(number: int, frame: object) -> None:
         received.append(number)
         signal.signal(number, previous[signal.Signals(number)])
-        say("stopping after this step; once more to stop at once")
 
     previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def is_stopping() -> bool:
+        if len(received) == 1:
+            received.append(0)  # said once
+            say("stopped between two steps")
+        return bool(received)
+
     try:
-        yield lambda: bool(received)
+        yield is_stopping
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

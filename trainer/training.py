@@ -92,7 +92,8 @@ class Training:
         theirs: list[Tensor] = list(self.model.parameters())
         torch._foreach_lerp_(ours, theirs, 1 - decay)
         for buffer, source in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
-            buffer.copy_(source)
+            if buffer.is_floating_point():  # running statistics, which go with the weights
+                buffer.lerp_(source, 1 - decay)
 
     def judge(self, nll: float) -> bool:
         """Note a dev NLL; whether it is the best so far."""

@@ -6,7 +6,7 @@ import click
 
 from serving.client import TIMEOUT, Client
 from serving.config import LISTEN
-from serving.errors import Unavailable
+from serving.errors import NoServer
 
 
 @click.command("generate")
@@ -24,9 +24,7 @@ def command(address: str, timeout: float, **asked: Any) -> None:
     with Client(address, timeout) as client:
         try:
             response = client.generate(**asked)
-        except Unavailable as error:
-            raise Unavailable(
-                f"{error}\nstart one with: makemore serve --listen {address}"
-            ) from None
+        except NoServer as error:
+            raise NoServer(f"{error}\nstart one with: makemore serve --listen {address}") from None
     for sample in response.samples:
         click.echo(sample.text)

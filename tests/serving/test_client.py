@@ -4,12 +4,26 @@ import sys
 import pytest
 
 from serving.client import Client
-from serving.errors import InvalidArgument, ServingError, Unavailable
+from serving.errors import InvalidArgument, NoServer, ServingError
 
 
 def test_no_server_is_told_as_such() -> None:
-    with Client("127.0.0.1:1") as client, pytest.raises(Unavailable, match="no server answers at"):
+    with Client("127.0.0.1:1") as client, pytest.raises(NoServer, match="no server answers at"):
         client.generate()
+
+
+def test_a_proxy_is_not_asked_for_this_machine(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    with Client(address) as client:
+        assert client.generate().samples
+
+
+@pytest.mark.parametrize("timeout", [-1.0, float("nan"), float("inf")])
+def test_a_timeout_that_cannot_be_is_refused(timeout: float) -> None:
+    with pytest.raises(InvalidArgument, match="timeout: must be"):
+        Client("127.0.0.1:1", timeout)
 
 
 def test_a_value_that_no_field_can_hold_is_an_invalid_argument() -> None:

@@ -161,27 +161,32 @@ def test_stopping_finishes_what_was_submitted_and_refuses_what_comes_after() -> 
         engine.submit(job())
 
 
-def test_a_model_that_fails_answers_every_caller_without_its_text() -> None:
+def test_a_model_that_fails_answers_every_caller_without_its_text_and_is_tried_again() -> None:
     class Failing(FakeSession):
+        is_failing = False
+
         def step(
             self, token: npt.NDArray[np.int64], states: States
         ) -> tuple[npt.NDArray[np.float32], States]:
-            if len(self.rows) > 3:
+            if self.is_failing:
                 raise ValueError("secret")
             return super().step(token, states)
 
-    engine = Engine(Failing(), max_rows=4)
+    session = Failing()
+    engine = Engine(session, max_rows=4)
     engine.start()
+    session.is_failing = True
     jobs = [job(n=50, prefix="abcabc") for _ in range(3)]
     for each in jobs:
-        try:
-            engine.submit(each)
-        except Unavailable as error:
-            each.result.set_exception(error)
+        engine.submit(each)
     for each in jobs:
         failure = each.result.exception(30)
         assert isinstance(failure, ServingError)
         assert "secret" not in str(failure)
+    session.is_failing = False
+    after = job(n=20, prefix="ab", seed=3)
+    engine.submit(after)
+    assert_same(after.result.result(30), expected(after))
     engine.stop()
 
 

@@ -39,7 +39,7 @@ def test_a_name_means_its_highest_version_unless_it_says_which(
 
 
 @pytest.mark.parametrize(
-    "asked", ["bad", "good@3", "good@x", "good@0", "good@01", "../good", "a\nb"]
+    "asked", ["bad", "good@", "good@3", "good@x", "good@0", "good@01", "../good", "a\nb"]
 )
 def test_what_is_not_there_is_not_found_and_the_message_has_one_line(
     path: Path, asked: str

@@ -1,5 +1,7 @@
 """A server as a process: it starts, tells where, drains, and says what it cannot do."""
 
+import asyncio
+import os
 import re
 import signal
 import socket
@@ -11,14 +13,21 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from serving import repository as repository_module
 from serving.client import Client
 from serving.config import ServerConfig
 from serving.errors import InvalidArgument, NotFound, Unavailable
+from serving.repository import Model, Repository
+from serving.server import Server, run
 from serving.testing import running
 from tests.conftest import COMMITTED
+from tests.serving.graphs import manifest, model_bytes, publish
 
 SERVE = [sys.executable, "-m", "serving", "serve"]
 
@@ -41,12 +50,79 @@ def serving(repository: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
 def test_a_signal_lets_calls_under_way_finish_and_ends_with_status_0(number: int) -> None:
     with serving(COMMITTED) as (process, address):
         with Client(address) as client, ThreadPoolExecutor(1) as pool:
-            client.generate()
-            call = pool.submit(client.generate, n=1000)
+            client.generate(model="names")
+            call = pool.submit(client.generate, n=1000, model="names")
             time.sleep(0.02)
             process.send_signal(number)
             assert len(call.result(30).samples) == 1000
         assert process.wait(30) == 0
+
+
+def test_a_watcher_of_the_health_does_not_hold_up_the_end() -> None:
+    with serving(COMMITTED) as (process, address), grpc.insecure_channel(address) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        watch = stub.Watch(health_pb2.HealthCheckRequest())
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        process.send_signal(signal.SIGTERM)
+        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert process.wait(10) == 0  # the grace is 30 s
+
+
+def test_a_signal_while_models_load_ends_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    loading = threading.Event()
+    announced: list[Server] = []
+
+    def load(self: Repository) -> None:
+        loading.set()
+        time.sleep(0.3)
+
+    def interrupt() -> None:
+        assert loading.wait(10)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Repository, "load", load)
+    threading.Thread(target=interrupt).start()
+    config = ServerConfig(COMMITTED, "127.0.0.1:0")
+    asyncio.run(run(config, announced.append))
+    assert announced == []
+
+
+@pytest.mark.parametrize("default", ["nowhere", "lstm@7"])
+def test_a_default_model_that_is_not_there_is_told_at_the_start(
+    repository: Path, default: str
+) -> None:
+    with (
+        pytest.raises(NotFound, match=default.partition("@")[0]),
+        running(ServerConfig(repository, "127.0.0.1:0", default)),
+    ):
+        pass
+
+
+def test_the_default_model_may_be_a_version(repository: Path) -> None:
+    config = ServerConfig(repository, "127.0.0.1:0", "lstm@1")
+    with running(config) as server, Client(f"127.0.0.1:{server.port}") as client:
+        assert client.generate().model == "models/lstm@1"
+
+
+def test_one_odd_model_does_not_take_the_others_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("bad", "good", "worse"):
+        publish(tmp_path, model_bytes(manifest(name)), name)
+    load_version = repository_module.load_version
+
+    def load(folder: Path, threads: int = 1) -> Model:
+        if folder.parent.name == "bad":
+            raise MemoryError("not of the kind that is looked for")
+        model = load_version(folder, threads)
+        if model.name == "worse":
+            monkeypatch.setattr(model.session, "step", lambda *arguments: 1 / 0)
+        return model
+
+    monkeypatch.setattr(repository_module, "load_version", load)
+    with running(ServerConfig(tmp_path, "127.0.0.1:0")) as server:
+        assert [m.name for m in server.host.models()] == ["good"]
+        assert len(server.host.repository.refusals) == 2
 
 
 def test_two_servers_do_not_share_a_port(repository: Path) -> None:

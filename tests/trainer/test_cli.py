@@ -102,6 +102,8 @@ def test_bad_input_is_one_line_status_2_and_leaves_nothing(
         (["--split", "1/2/3"], "split: 1/2/3 is not three shares"),
         (["--model", "gan"], "'gan' is not one of"),
         (["--dev", "missing.txt"], "missing.txt: there is no such file"),
+        (["--dev", "missing.txt", "--split", "80/10/10"], "leave out --split"),
+        (["--backward", "manual"], "manual is written for --model mlp"),
     ],
 )
 def test_a_bad_flag_is_told_and_leaves_nothing(
@@ -119,6 +121,8 @@ def test_a_run_is_resumed_with_its_own_configuration(names: Path) -> None:
     refused = makemore("train", "--resume", "--steps", "9")
     assert refused.exit_code == 2
     assert "leave out --steps" in refused.output
+    by_environment = makemore("train", "--resume", MAKEMORE_TRAIN_STEPS="9")
+    assert "leave out --steps" in by_environment.output
     assert (
         "is a run of 'lstm', not 'bigram'"
         in makemore("train", "--resume", "--model", "bigram", "--run", "runs/lstm").output

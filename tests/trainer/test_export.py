@@ -1,6 +1,5 @@
 import hashlib
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +9,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from serving.errors import InvalidArgument
 from serving.fingerprint import fingerprint
 from serving.manifest import KEY, Manifest
 from serving.repository import load_version
 from serving.session import initial_states
 from tests.conftest import COMMITTED
-from trainer.errors import ExportRefused, RunError
+from trainer.data.dataset import DataConfig
+from trainer.data.split import Shares
+from trainer.errors import ExportRefused
 from trainer.evaluate import evaluate
 from trainer.export.export import export
 from trainer.export.parity import Difference, score_stepwise
-from trainer.export.publish import next_version, publish
 from trainer.models import MODELS
 from trainer.models.base import States
 from trainer.models.lstm import LSTM
 from trainer.run import Run
-from trainer.train import tensors
+from trainer.train import new_run, tensors, train
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -191,46 +190,52 @@ def test_the_gate_refuses_a_graph_that_differs_from_its_model(
     assert list(tmp_path.rglob("*")) == []
 
 
+def test_the_gate_refuses_a_graph_that_is_wrong_for_a_single_row_alone(
+    tmp_path: Path, runs: dict[str, Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server never steps a single row, but other readers of the file may."""
+    from trainer.export import graph
+
+    trace = graph.trace
+
+    def faulty(model: Any) -> onnx.ModelProto:
+        made = trace(model)
+        (logits,) = (node for node in made.graph.node if "logits" in node.output)
+        logits.output[list(logits.output).index("logits")] = "right"
+        one = onnx.numpy_helper.from_array(np.array([1], np.int64), "one")
+        made.graph.initializer.append(one)
+        make = onnx.helper.make_node
+        made.graph.node.extend(
+            [
+                make("Shape", ["token"], ["rows"]),
+                make("Equal", ["rows", "one"], ["single"]),
+                make("Cast", ["single"], ["shift"], to=onnx.TensorProto.FLOAT),
+                make("Mul", ["right", "shift"], ["wrong"]),
+                make("Add", ["right", "wrong"], ["logits"]),
+            ]
+        )
+        return made
+
+    monkeypatch.setattr(graph, "trace", faulty)
+    with pytest.raises(ExportRefused, match="onnx_step at batch size 1 "):
+        export(runs["lstm"], "broken", tmp_path)
+
+
+def test_a_part_without_strings_has_no_metrics(tmp_path: Path, names: Path) -> None:
+    data = DataConfig(names, Shares(90, 10, 0))
+    run, dataset = new_run(tmp_path / "run", "bigram", data, {}, {})
+    assert train(run, dataset, resume=False, is_terminal=False)
+    folder, manifest = export(run, "m", tmp_path)
+    assert set(manifest.metrics) == {"train", "dev", "baselines"}
+    assert "| - |" in (folder / "README.md").read_text()
+
+
 def test_a_difference_that_is_not_a_number_is_not_acceptable() -> None:
     for one, other in (
         (Difference(), Difference(np.nan, np.nan)),
         (Difference(np.nan, np.nan), Difference()),
     ):
         assert not (one | other).is_acceptable
-
-
-def test_versions_go_up_and_are_never_replaced(tmp_path: Path, runs: dict[str, Run]) -> None:
-    first, _ = export(runs["bigram"], "m", tmp_path)
-    before = {path: path.read_bytes() for path in first.iterdir()}
-    second, _ = export(runs["bigram"], "m", tmp_path)
-    assert (first.name, second.name) == ("1", "2")
-    assert {path: path.read_bytes() for path in first.iterdir()} == before
-    with pytest.raises(RunError, match="cannot write"):
-        publish(first, {"model.onnx": b"other"})
-    assert {path: path.read_bytes() for path in first.iterdir()} == before
-    assert sorted(p.name for p in (tmp_path / "m").iterdir()) == ["1", "2"]
-    shutil.rmtree(first)
-    assert next_version(tmp_path / "m") == 3
-
-
-def test_a_publication_that_fails_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*args: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(RunError, match="No space left on device"):
-        publish(tmp_path / "m" / "1", {"model.onnx": b"bytes"})
-    assert list((tmp_path / "m").iterdir()) == []
-
-
-@pytest.mark.parametrize("name", ["", "Names", "../names", ".names", "a" * 64, "na mes"])
-def test_a_name_that_no_folder_should_have_is_refused(
-    tmp_path: Path, runs: dict[str, Run], name: str
-) -> None:
-    with pytest.raises(InvalidArgument, match=r"^name: "):
-        export(runs["bigram"], name, tmp_path)
 
 
 def test_the_same_run_exports_the_same_bytes(tmp_path: Path, runs: dict[str, Run]) -> None:

@@ -28,12 +28,27 @@ def test_lines_are_stripped_composed_and_blank_ones_left_out(tmp_path: Path) -> 
         (b"em\x1b[0mma\n", r"line 1: holds the control character ESCAPE"),
         ("a\u202eb\n".encode(), r"RIGHT-TO-LEFT OVERRIDE \(U\+202E\)"),
         ("a\u2028b\n".encode(), r"LINE SEPARATOR"),
+        ("an\ufeffna\n".encode(), r"ZERO WIDTH NO-BREAK SPACE"),
+        ("an\u200bna\n".encode(), r"ZERO WIDTH SPACE"),
+        ("an\u0085na\n".encode(), r"control character without a name \(U\+0085\)"),
         (b"a" * 513, r"line 1: 513 characters; a line may have at most 512"),
     ],
 )
 def test_a_line_that_cannot_be_used_is_named(tmp_path: Path, content: bytes, reason: str) -> None:
     with pytest.raises(DataError, match=reason):
         read_lines(written(tmp_path, content))
+
+
+def test_byte_order_marks_of_joined_files_are_dropped(tmp_path: Path) -> None:
+    lines = read_lines(written(tmp_path, "\ufeffemma\n\ufeff anna\n".encode()))
+    assert lines.strings == ("emma", "anna")
+    again = read_lines(written(tmp_path, "\n".join(lines.strings).encode()))
+    assert again.strings == lines.strings
+
+
+def test_a_name_too_long_for_a_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="File name too long"):
+        read_lines(tmp_path / ("a" * 300))
 
 
 def test_the_longest_line_that_may_be_is_read(tmp_path: Path) -> None:

@@ -38,6 +38,12 @@ def test_a_small_file_has_something_in_every_part_that_has_a_share() -> None:
         assert set(parts.values()) == set(PARTS)
 
 
+def test_a_part_without_donors_is_left_empty() -> None:
+    assert set(
+        assign([f"word{i}" for i in range(4)], Shares(0.001, 0.001, 99.998)).values()
+    ) <= set(PARTS)
+
+
 @pytest.mark.parametrize(
     "text", ["80/10", "80/10/11", "-1/91/10", "a/b/c", "100/0/0", "0/50/50", "nan/1/1"]
 )
@@ -86,6 +92,18 @@ def test_a_part_without_strings_is_refused(tmp_path: Path) -> None:
     data = write(tmp_path / "a.txt", WORDS)
     with pytest.raises(DataError, match="no string is left for the train part"):
         load(DataConfig(data, dev=data))
+
+
+def test_an_empty_dev_file_is_named(tmp_path: Path) -> None:
+    data, empty = write(tmp_path / "a.txt", WORDS), write(tmp_path / "empty.txt", [])
+    with pytest.raises(DataError, match=r"empty\.txt is empty"):
+        load(DataConfig(data, dev=empty))
+
+
+def test_the_shipped_names_are_known_by_their_content(tmp_path: Path) -> None:
+    copy = tmp_path / "copy.txt"
+    copy.write_bytes(SHIPPED.read_bytes())
+    assert "Social Security" in load(DataConfig(copy)).about["source"]
 
 
 def test_the_parts_survive_saving(tmp_path: Path) -> None:

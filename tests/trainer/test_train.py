@@ -135,14 +135,60 @@ def test_a_run_that_is_there_is_not_trained_over(names: Path, runs: dict[str, Ru
         started(runs["lstm"].path, names)
 
 
-def test_a_folder_that_is_no_run_is_not_touched(tmp_path: Path, names: Path) -> None:
+def test_a_folder_that_holds_other_things_is_not_touched(
+    tmp_path: Path, names: Path, runs: dict[str, Run]
+) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(RunError, match="exists and is no run"):
-        new_run(tmp_path, "lstm", DataConfig(names), {}, QUIET, overwrite=True)
-    assert (tmp_path / "thesis.txt").exists()
+    for config in (None, '{"mine": 1}', (runs["lstm"].path / "config.json").read_text()):
+        if config:
+            (tmp_path / "config.json").write_text(config)
+        with pytest.raises(RunError, match=r"holds other things than a run|cannot be read|format"):
+            new_run(tmp_path, "lstm", DataConfig(names), {}, QUIET, overwrite=True)
+        assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
-@pytest.mark.parametrize("kind", ["truncated", "another architecture", "not a checkpoint"])
+def test_a_run_whose_making_was_cut_is_made_anew(tmp_path: Path, names: Path) -> None:
+    run, dataset = started(tmp_path / "run", names)
+    (run.path / "config.json").unlink()
+    again, _ = started(run.path, names)
+    assert again.dataset().parts == dataset.parts
+
+
+def test_a_run_killed_before_its_first_evaluation_can_be_resumed(
+    tmp_path: Path, names: Path, runs: dict[str, Run]
+) -> None:
+    run, dataset = started(tmp_path / "cut", names)
+    with pytest.MonkeyPatch.context() as patch:
+        cut_after(patch, 3)
+        with pytest.raises(KeyboardInterrupt):
+            train(run, dataset, resume=False, is_terminal=False)
+    (run.path / ".last.pt.123.part").write_bytes(b"half")
+    assert train(run, dataset, resume=True, is_terminal=False)
+    assert_equal_runs(runs["lstm"], run)
+    assert not list(run.path.glob(".*"))
+
+
+def test_progress_tells_steps_and_time_even_before_an_evaluation(
+    tmp_path: Path, names: Path, runs: dict[str, Run]
+) -> None:
+    run, dataset = started(tmp_path / "early", names, evaluate_every=1000)
+
+    def stepped(self: PlainReporter, done: int, loss: object, characters: int) -> None:
+        if done == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PlainReporter, "stepped", stepped)
+        assert not train(run, dataset, resume=False, is_terminal=False)
+    assert (run.progress().steps, run.progress().best_step) == (7, 7)
+    assert run.progress().seconds > 0
+    whole = runs["lstm"].progress()
+    assert (whole.steps, whole.best_step) == (50, 50)
+
+
+@pytest.mark.parametrize(
+    "kind", ["truncated", "another architecture", "not a checkpoint", "another kind"]
+)
 def test_a_checkpoint_that_is_not_the_runs_is_refused_by_name(
     tmp_path: Path, names: Path, runs: dict[str, Run], kind: str
 ) -> None:
@@ -153,6 +199,8 @@ def test_a_checkpoint_that_is_not_the_runs_is_refused_by_name(
             content, reason = content[: len(content) // 2], "is damaged or no checkpoint"
         case "another architecture":
             content, reason = runs["bigram"].last.read_bytes(), "is of the architecture 'bigram'"
+        case "another kind":
+            content, reason = runs["lstm"].best.read_bytes(), "is no checkpoint of this program"
         case _:
             content, reason = b"text", "is damaged or no checkpoint"
     run.last.write_bytes(content)

@@ -7,7 +7,7 @@ import click
 from serving.vocabulary import UnknownCharacter
 from trainer.config import RunConfig
 from trainer.data.batches import Part
-from trainer.data.lines import read_lines
+from trainer.data.lines import read_some_lines
 from trainer.errors import DataError
 from trainer.evaluate import evaluate
 from trainer.run import Run
@@ -33,9 +33,7 @@ def command(run: Path, data: Path | None) -> None:
     if data is None:
         print_leaderboard(opened, opened.dataset())
         return
-    strings = read_lines(data).strings
-    if not strings:
-        raise DataError(f"{data} is empty; give a text file with one thing a line")
+    strings = read_some_lines(data).strings
     check_known(strings, opened.config, data)
     score = evaluate(opened.load_model(), Part(strings, opened.config.vocabulary))
     click.echo(f"NLL {score.nll:.4f}  ({score.characters:,} characters, {score.strings:,} strings)")

@@ -18,6 +18,7 @@ from trainer.workers import from_environment
 
 INTERRUPTED = 130
 ALL = "all"
+GIVEN = (click.core.ParameterSource.COMMANDLINE, click.core.ParameterSource.ENVIRONMENT)
 F = TypeVar("F", bound=Callable[..., Any])
 
 # Flags that are passed on only if given: what is not given, the architecture decides.
@@ -159,6 +160,9 @@ def start(path: Path, model: str, overwrite: bool, given: dict[str, Any]) -> Non
     def picked(table: dict[str, Any]) -> dict[str, Any]:
         return {name: given[name] for name in table if given[name] is not None}
 
+    source = click.get_current_context().get_parameter_source("split")
+    if given["dev"] and source in GIVEN:
+        raise click.UsageError("with --dev the data are not split: leave out --split")
     shares = Shares.parse(given["split"])
     data = DataConfig(given["data"], shares, given["dev"], given["test"], given["keep_duplicates"])
     new_run(path, model, data, picked(MODEL_FLAGS), picked(TRAINING_FLAGS), overwrite)
@@ -172,8 +176,7 @@ def check_resumable(run: Run, model: str | None) -> None:
     given = [
         f"--{name.replace('_', '-')}"
         for name in context.params
-        if name not in ("model", "run", "resume")
-        and context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
+        if name not in ("model", "run", "resume") and context.get_parameter_source(name) in GIVEN
     ]
     if given:
         raise click.UsageError(

@@ -14,25 +14,35 @@ from serving.vocabulary import BOUNDARY, Vocabulary
 IGNORED = -1
 """The target where a string has ended; the loss leaves it out."""
 
+POSITIONS = 2**14
+CELLS = 2**22
+"""Positions and logits that are held at once where a whole part is scored."""
+
 POOL = 32
 """Batches' worth of shuffled strings that are sorted by length together: little padding, much chance."""
 
 
 class Part:
-    """The strings of one part, encoded and padded in memory."""
+    """The strings of one part, encoded, one after the other, a boundary before each and after the last.
+
+    So each string's end is the next one's start, and a batch is cut out of it by its strings' places.
+
+    Attributes:
+        flat: token ids of all strings with their boundaries.
+        starts: where in it each string's first boundary is, [N].
+        lengths: characters that each predicts, its end included, [N].
+    """
 
     def __init__(self, strings: Sequence[str], vocabulary: Vocabulary, device: str = "cpu") -> None:
-        encoded = [vocabulary.encode(string) for string in strings]
-        width = max(map(len, encoded), default=0)
-        padded = [ids + [IGNORED] * (width - len(ids)) for ids in encoded]
-        ids = torch.tensor(padded, dtype=torch.int64, device=device).view(len(encoded), width)
-        end = torch.full((len(encoded), 1), IGNORED, device=device)
-        # Boundary first for what is fed, last for what is asked; both [N, longest + 1].
-        self.tokens = torch.cat([torch.full_like(end, BOUNDARY), ids.clamp(min=0)], dim=1)
-        self.targets = torch.cat([ids, end], dim=1)
-        lengths = [len(ids) + 1 for ids in encoded]
+        ids = [BOUNDARY]
+        for string in strings:
+            ids += vocabulary.encode(string)
+            ids.append(BOUNDARY)
+        self.vocabulary_size = len(vocabulary)
+        self.flat = torch.tensor(ids, dtype=torch.int64, device=device)
+        lengths = [len(string) + 1 for string in strings]
         self.lengths = torch.tensor(lengths, dtype=torch.int64, device=device)  # [N]
-        self.targets[torch.arange(len(encoded)), self.lengths - 1] = BOUNDARY
+        self.starts = self.lengths.cumsum(0) - self.lengths  # [N]
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -40,18 +50,34 @@ class Part:
     @property
     def characters(self) -> int:
         """How many characters are predicted, boundaries included."""
-        return int(self.lengths.sum())
+        return len(self.flat) - 1
+
+    @property
+    def pairs(self) -> tuple[Tensor, Tensor]:
+        """Every character of the part with the one that comes after it in its string."""
+        return self.flat[:-1], self.flat[1:]
 
     def rows(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens and targets of some strings, cut to the longest: [B, T] each."""
-        width = int(self.lengths[index].max())
-        return self.tokens[index, :width], self.targets[index, :width]
+        """Tokens and targets of some strings, padded to the longest: [B, T] each."""
+        lengths = self.lengths[index, None]  # [B, 1]
+        place = torch.arange(int(lengths.max()), device=self.flat.device)  # [T]
+        is_past = place >= lengths  # [B, T]
+        at = (self.starts[index, None] + place).masked_fill_(is_past, 0)  # [B, T]
+        tokens = self.flat[at].masked_fill_(is_past, BOUNDARY)
+        return tokens, self.flat[at + 1].masked_fill_(is_past, IGNORED)
 
-    def in_order(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """All strings once, the short ones first, `size` at a time."""
-        for index in torch.argsort(self.lengths, stable=True).split(size):
-            if len(index):  # splitting nothing gives one empty piece
-                yield self.rows(index)
+    def in_order(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """All strings once, the short ones first, as many at a time as memory is given to."""
+        order = torch.argsort(self.lengths, stable=True)
+        while len(order):
+            rows = self.rows_at_once(int(self.lengths[order[0]]))
+            rows = self.rows_at_once(int(self.lengths[order[:rows][-1]]))
+            yield self.rows(order[:rows])
+            order = order[rows:]
+
+    def rows_at_once(self, length: int) -> int:
+        """How many strings of a length can be scored at once: B * T and B * T * V are bounded."""
+        return max(1, min(POSITIONS, CELLS // self.vocabulary_size) // length)
 
 
 class Batches:

@@ -13,8 +13,13 @@ MAX_CHARACTERS = 512
 MAX_ALPHABET = 4096
 MIN_DISTINCT = 10
 
-# Bidirectional overrides and isolates reorder what is shown; no name needs them.
-_REORDERING = {*map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A))}
+# Bidirectional overrides and isolates reorder what is shown, and spaces without width hide in it; no
+# name needs them. Joiners (U+200C, U+200D) are part of how some scripts are written.
+_HIDDEN = {
+    *map(chr, range(0x202A, 0x202F)),
+    *map(chr, range(0x2066, 0x206A)),
+    *"\u200b\u2060\ufeff",
+}
 _NAMES = {
     "\0": "NUL",
     "\t": "TAB",
@@ -42,10 +47,10 @@ def read_lines(path: Path) -> Lines:
     Raises:
         DataError: it cannot be read, or a line of it cannot be used; names the line.
     """
-    if path.is_dir():
-        raise DataError(f"{path} is a folder; give a text file with one thing a line")
     try:
         content = path.read_bytes()
+    except IsADirectoryError:
+        raise DataError(f"{path} is a folder; give a text file with one thing a line") from None
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file") from None
     except OSError as error:
@@ -57,6 +62,14 @@ def read_lines(path: Path) -> Lines:
         blank=strings.count(""),
         sha256=hashlib.sha256(content).hexdigest(),
     )
+
+
+def read_some_lines(path: Path) -> Lines:
+    """As `read_lines`; raises DataError for a file that has none, too."""
+    lines = read_lines(path)
+    if not lines.strings:
+        raise DataError(f"{path} is empty; give a text file with one thing a line")
+    return lines
 
 
 def check_trainable(path: Path, distinct: set[str]) -> None:
@@ -76,8 +89,8 @@ def check_trainable(path: Path, distinct: set[str]) -> None:
 
 
 def _checked(path: Path, content: bytes) -> Iterator[str]:
-    """Each line normalised; a byte order mark and line ends of other systems are dropped."""
-    lines = content.removeprefix(b"\xef\xbb\xbf").removesuffix(b"\n").split(b"\n")
+    """Each line normalised; byte order marks and line ends of other systems are dropped."""
+    lines = content.removesuffix(b"\n").split(b"\n")
     for number, line in enumerate(lines if content else [], start=1):
         try:
             text = line.removesuffix(b"\r").decode()
@@ -86,15 +99,15 @@ def _checked(path: Path, content: bytes) -> Iterator[str]:
                 f"{path}, line {number}: not UTF-8 (byte 0x{line[error.start]:02X} at position "
                 f"{error.start}); convert the file first"
             ) from None
-        text = normalise(text.strip(" \t"))
+        text = normalise(text.strip(" \t\ufeff"))
         if len(text) > MAX_CHARACTERS:
             raise DataError(
                 f"{path}, line {number}: {len(text):,} characters; a line may have at most "
                 f"{MAX_CHARACTERS}"
             )
         for character in text:
-            if unicodedata.category(character) in ("Cc", "Zl", "Zp") or character in _REORDERING:
-                name = _NAMES.get(character) or unicodedata.name(character, "control character")
+            if unicodedata.category(character) in ("Cc", "Zl", "Zp") or character in _HIDDEN:
+                name = _NAMES.get(character) or unicodedata.name(character, "without a name")
                 raise DataError(
                     f"{path}, line {number}: holds the control character {name} "
                     f"(U+{ord(character):04X}); remove it"

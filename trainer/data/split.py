@@ -54,13 +54,14 @@ def assign(distinct: Iterable[str], shares: Shares) -> dict[str, str]:
     """The part of each distinct string.
 
     In a small file chance can leave dev or test empty though its share is not; then the train string
-    nearest to that part's end of the line goes there: the last for test, then the last for dev.
+    nearest to that part's end of the line goes there: the last for test, then the last for dev. Such a
+    string may change its part when the file grows.
     """
     first, second = shares.train / 100, (shares.train + shares.dev) / 100
     points = sorted((point(string), string) for string in distinct)
     parts = {s: "train" if p < first else "dev" if p < second else "test" for p, s in points}
     for part, share in (("test", shares.test), ("dev", shares.dev)):
         if share > 0 and part not in parts.values():
-            donor = [string for _, string in points if parts[string] == "train"][-1]
-            parts[donor] = part
+            donors = [string for _, string in points if parts[string] == "train"]
+            parts |= dict.fromkeys(donors[-1:], part)
     return parts

@@ -65,7 +65,7 @@ def _metrics_table(manifest: Manifest) -> str:
 
 
 def _figure(score: Any) -> str:
-    return f"{score['nll']:.4f}" if score and score["strings"] else "-"
+    return f"{score['nll']:.4f}" if score else "-"
 
 
 def _numbers(values: list[int]) -> str:

@@ -1,5 +1,6 @@
 """The way from a run to `<repository>/<name>/<version>/`."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from trainer.evaluate import baselines, evaluate
 from trainer.export import graph
 from trainer.export.card import model_card
 from trainer.export.parity import BATCH_SIZES, check_parity
-from trainer.export.publish import check_name, next_version, publish
+from trainer.export.publish import Taken, check_name, next_version, publish
 from trainer.models.base import CharModel
 from trainer.run import Run
 from trainer.torch_session import TorchSession, bare_manifest
@@ -52,21 +53,24 @@ def export(run: Run, name: str, repository: Path) -> tuple[Path, Manifest]:
         recommended=RECOMMENDED,
         extra={"fingerprint": FUNCTION},
     )
-    folder = repository / name / str(next_version(repository / name))
     contents = {
         "model.onnx": graph.with_manifest(traced, manifest),
         "known.u64": fingerprints(dataset.parts["train"]).tobytes(),
-        "README.md": model_card(manifest, int(folder.name)).encode(),
     }
-    publish(folder, contents)
-    return folder, manifest
+    while True:  # another export may take the same version first
+        version = next_version(repository / name)
+        card = {"README.md": model_card(manifest, version).encode()}
+        with suppress(Taken):
+            publish(folder := repository / name / str(version), contents | card)
+            return folder, manifest
 
 
 def gate(
     model: CharModel, traced: onnx.ModelProto, manifest: Manifest, dev: Part
 ) -> dict[str, Any]:
     """Check PyTorch's and onnxruntime's steps against PyTorch's forward; the `parity` object."""
-    served = OrtSession(graph.with_manifest(traced, manifest))
+    # Other readers of the file may step a single row, so it is checked as it is.
+    served = OrtSession(graph.with_manifest(traced, manifest), min_rows=1)
     return check_parity(
         model,
         {
@@ -78,7 +82,8 @@ def gate(
 
 
 def metrics(model: CharModel, parts: dict[str, Part], size: int) -> dict[str, Any]:
-    """The `metrics` object: exact scores of every part, and of the baselines."""
+    """The `metrics` object: exact scores of every part that has strings, and of the baselines."""
+    parts = {name: part for name, part in parts.items() if len(part)}
     simple = baselines(parts["train"], parts, size)
     return {
         **{name: evaluate(model, part).to_dict() for name, part in parts.items()},
@@ -91,16 +96,16 @@ def metrics(model: CharModel, parts: dict[str, Part], size: int) -> dict[str, An
 
 def training(run: Run, model: CharModel) -> dict[str, Any]:
     """The `training` object: configuration, steps, time, versions."""
-    rows = run.rows(run.metrics) or [{"step": 0, "seconds": 0.0, "is_best": True}]
+    progress = run.progress()
     config = run.config.to_dict()
     return {
         "model": config["model"],
         "config": config["training"],
         "seed": run.config.training.seed,
         "parameters": model.num_parameters(),
-        "steps_taken": rows[-1]["step"],
-        "best_step": max(row["step"] for row in rows if row["is_best"]),
-        "seconds": rows[-1]["seconds"],
+        "steps_taken": progress.steps,
+        "best_step": progress.best_step,
+        "seconds": round(progress.seconds, 3),
         "versions": dict(run.config.versions),
         "export_versions": versions() | {"onnx": onnx.__version__},
     }

@@ -21,7 +21,6 @@ from trainer.models.base import CharModel
 
 BATCH_SIZES = (1, 2, 7, 64)
 TOLERANCE = 1e-4
-CHUNK = 2048
 
 Float32 = npt.NDArray[np.float32]
 
@@ -93,8 +92,7 @@ def _refusal(name: str, rows: int, difference: Difference) -> str:
 def _chunks(model: CharModel, part: Part) -> Iterator[tuple[list[list[int]], list[Float32]]]:
     """Strings as ids, and the forward's logits for each, [length + 1, V], a chunk at a time."""
     model.eval()
-    for start in range(0, len(part), CHUNK):
-        index = torch.arange(start, min(start + CHUNK, len(part)))
+    for index in torch.arange(len(part)).split(part.rows_at_once(int(part.lengths.max()))):
         tokens, _ = part.rows(index)
         logits = model(tokens).numpy()  # [B, T, V]
         lengths = part.lengths[index].tolist()

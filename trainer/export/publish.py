@@ -1,5 +1,6 @@
 """Publishing a version: built in a folder beside its place, flushed, renamed."""
 
+import errno
 import hashlib
 import os
 import re
@@ -9,9 +10,17 @@ from pathlib import Path
 
 from serving.errors import InvalidArgument
 from trainer import files
+from trainer.errors import RunError
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
 SUMS = "SHA256SUMS"
+
+
+class Taken(RunError):
+    """A version of that number was published already."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"cannot write {folder}: it is there already")
 
 
 def check_name(name: str) -> None:
@@ -33,7 +42,8 @@ def publish(folder: Path, contents: Mapping[str, bytes]) -> None:
     """Make `folder` with these files and their SHA256SUMS: all of it, or nothing.
 
     Raises:
-        RunError: it cannot be written, or is there already.
+        Taken: it is there already.
+        RunError: it cannot be written.
     """
     sums = "".join(
         f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in contents.items()
@@ -50,7 +60,10 @@ def publish(folder: Path, contents: Mapping[str, bytes]) -> None:
             files.sync_folder(beside)
             # A folder that is not empty cannot be renamed over: a version once there stays.
             beside.rename(folder)
-        except BaseException:
+        except BaseException as error:
             shutil.rmtree(beside, ignore_errors=True)
+            if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                raise Taken(folder) from None
             raise
         files.sync_folder(folder.parent)
+        files.sync_folder(folder.parent.parent)

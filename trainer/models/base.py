@@ -46,7 +46,7 @@ class CharModel(nn.Module):
         raise NotImplementedError
 
     def fit_counts(self, tokens: Tensor, targets: Tensor) -> None:
-        """Set the parameters from the whole training part, [N, T] each; for counted models."""
+        """Set the parameters from every pair of the training part, [N] each; for counted models."""
         raise NotImplementedError
 
     def initial_states(self, rows: int) -> States:

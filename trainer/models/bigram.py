@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from serving import checks
 from serving.manifest import StateSpec
-from trainer.data.batches import IGNORED
 from trainer.models.base import CharModel, States
 
 
@@ -57,7 +56,6 @@ class Bigram(CharModel):
     def fit_counts(self, tokens: Tensor, targets: Tensor) -> None:
         """Count every pair."""
         size = len(self.log_probabilities)
-        seen = targets != IGNORED
-        pairs = tokens[seen] * size + targets[seen]  # [N]
+        pairs = tokens * size + targets  # [N]
         counts = torch.bincount(pairs, minlength=size * size).view(size, size).double() + self.alpha
         self.log_probabilities.copy_((counts / counts.sum(dim=1, keepdim=True)).log())

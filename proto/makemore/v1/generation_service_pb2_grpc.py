@@ -30,7 +30,8 @@ class GenerationServiceStub:
 
     Errors: INVALID_ARGUMENT, with google.rpc.BadRequest naming the field, for a value out of its range;
     NOT_FOUND for a model that is not there; DEADLINE_EXCEEDED and CANCELLED free the call's work at the
-    next character; UNAVAILABLE while the server starts or stops. Calls have no side effect, so each of
+    next character; UNAVAILABLE while the server starts or stops; RESOURCE_EXHAUSTED for a request of more
+    than 1 MiB. Calls have no side effect, so each of
     them may be repeated.
     """
 
@@ -52,7 +53,8 @@ class GenerationServiceServicer:
 
     Errors: INVALID_ARGUMENT, with google.rpc.BadRequest naming the field, for a value out of its range;
     NOT_FOUND for a model that is not there; DEADLINE_EXCEEDED and CANCELLED free the call's work at the
-    next character; UNAVAILABLE while the server starts or stops. Calls have no side effect, so each of
+    next character; UNAVAILABLE while the server starts or stops; RESOURCE_EXHAUSTED for a request of more
+    than 1 MiB. Calls have no side effect, so each of
     them may be repeated.
     """
 
@@ -84,7 +86,8 @@ class GenerationService:
 
     Errors: INVALID_ARGUMENT, with google.rpc.BadRequest naming the field, for a value out of its range;
     NOT_FOUND for a model that is not there; DEADLINE_EXCEEDED and CANCELLED free the call's work at the
-    next character; UNAVAILABLE while the server starts or stops. Calls have no side effect, so each of
+    next character; UNAVAILABLE while the server starts or stops; RESOURCE_EXHAUSTED for a request of more
+    than 1 MiB. Calls have no side effect, so each of
     them may be repeated.
     """
 

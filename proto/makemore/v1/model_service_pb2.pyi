@@ -75,8 +75,8 @@ class ListModelsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """Optional. The most models in one answer: 1 to 1,000. 0 or unset means 100; negative values are
-    refused, larger ones are taken as 1,000.
+    """Optional. The most models in one answer: 1 to 100. 0 or unset means 100; negative values are
+    refused, larger ones are taken as 100.
     """
     page_token: _builtins.str
     """Optional. Where to go on: `next_page_token` of the answer before. Unset or empty means the start."""
