@@ -29,6 +29,8 @@ class TrainingConfig:
     Attributes:
         steps: how many at most.
         batch_size: strings in a batch.
+        pool: batches' worth of shuffled strings that are sorted by length together, so that there is
+            little padding; 1 mixes lengths as chance has it.
         learning_rate: AdamW's, at its peak.
         warmup: steps in which the rate rises from 0.
         weight_decay: AdamW's, on matrices alone.
@@ -50,6 +52,7 @@ class TrainingConfig:
 
     steps: int = 4000
     batch_size: int = 256
+    pool: int = 32
     learning_rate: float = 4e-3
     warmup: int = 200
     weight_decay: float = 0.1
@@ -74,6 +77,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         checks.whole("steps", self.steps, 1, 10**8)
         checks.whole("batch_size", self.batch_size, 1, 10**6)
+        checks.whole("pool", self.pool, 1, 10**6)
         checks.real("learning_rate", self.learning_rate, 1e-9, 10.0)
         checks.whole("warmup", self.warmup, 0, 10**8)
         checks.real("weight_decay", self.weight_decay, 0.0, 10.0)

@@ -36,7 +36,7 @@ def fit(
 ) -> None:
     """Train until it is finished or told to stop; leaves a checkpoint in either case."""
     config, workers = training.config, training.workers
-    batches = Batches(parts["train"], config.batch_size, config.seed)
+    batches = Batches(parts["train"], config.batch_size, config.seed, config.pool)
     observer = Observer(run, config.steps)
     started = time.monotonic() - training.seconds
     if training.step == 0:

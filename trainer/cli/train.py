@@ -38,6 +38,7 @@ MODEL_FLAGS = {
 TRAINING_FLAGS = {
     "steps": (int, "Batches to train on, at most."),
     "batch_size": (int, "Strings in a batch."),
+    "pool": (int, "Batches' worth of strings sorted by length together; 1 for none."),
     "learning_rate": (float, "AdamW's rate at its peak."),
     "warmup": (int, "Steps in which the rate rises."),
     "weight_decay": (float, "AdamW's weight decay, on matrices."),

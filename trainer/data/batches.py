@@ -18,9 +18,6 @@ POSITIONS = 2**14
 CELLS = 2**22
 """Positions and logits that are held at once where a whole part is scored."""
 
-POOL = 32
-"""Batches' worth of shuffled strings that are sorted by length together: little padding, much chance."""
-
 
 class Part:
     """The strings of one part, encoded, one after the other, a boundary before each and after the last.
@@ -86,9 +83,10 @@ class Batches:
     So training resumes at any step with the batches that it would have had.
     """
 
-    def __init__(self, part: Part, size: int, seed: int) -> None:
+    def __init__(self, part: Part, size: int, seed: int, pool: int = 1) -> None:
         self.part = part
         self.size = size
+        self.pool = pool
         self.seed = seed
         self.per_epoch = -(-len(part) // size)
         self._epoch = lru_cache(maxsize=1)(self._shuffle)
@@ -102,8 +100,8 @@ class Batches:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         lengths = self.part.lengths.cpu()
         order = torch.randperm(len(lengths), generator=generator)
-        pool = torch.arange(len(order)) // (self.size * POOL)
-        key = pool * (int(lengths.max()) + 1) + lengths[order]
+        pool = torch.arange(len(order)) // (self.size * self.pool)
+        key = pool * (int(lengths.max()) + 1) + (lengths[order] if self.pool > 1 else 0)
         batches = (
             order[torch.argsort(key, stable=True)].to(self.part.lengths.device).split(self.size)
         )

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -53,6 +54,8 @@ class MLP(CharModel):
     """
 
     Config = MLPConfig
+    # Strings of one length would give a batch statistics of its own, unlike those of evaluation.
+    training_defaults: ClassVar = {"pool": 1}
 
     def __init__(self, config: MLPConfig, vocabulary_size: int, max_length: int) -> None:
         super().__init__()
