@@ -149,6 +149,11 @@ class RunConfig:
         )
 
 
+def knobs_of(name: str) -> list[str]:
+    """The names of an architecture's knobs."""
+    return [knob.name for knob in fields(architecture(name).Config)]
+
+
 def resolve(
     name: str, model_flags: Mapping[str, Any], training_flags: Mapping[str, Any]
 ) -> tuple[Any, TrainingConfig]:
@@ -157,8 +162,7 @@ def resolve(
     Raises:
         InvalidArgument: the architecture is unknown, has no such knob, or a value is out of range.
     """
-    found = architecture(name)
-    knobs = [knob.name for knob in fields(found.Config)]
+    found, knobs = architecture(name), knobs_of(name)
     for flag in model_flags:
         if flag not in knobs:
             raise InvalidArgument(flag, f"'{name}' has no such knob; it has {', '.join(knobs)}")

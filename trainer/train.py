@@ -9,11 +9,14 @@ from typing import Any
 import click
 
 from trainer.backprop import parameters_of
-from trainer.config import RunConfig, resolve
+from trainer.config import RunConfig, knobs_of, resolve
 from trainer.data.batches import Part
 from trainer.data.dataset import DataConfig, Dataset, load
 from trainer.evaluate import baselines, evaluate
 from trainer.loop import count, fit
+from trainer.overfit import TRAINING_FLAGS as BY_HEART
+from trainer.overfit import first_strings
+from trainer.overfit import model_flags as forgetting
 from trainer.reporter import environment, reporter_for
 from trainer.run import Run
 from trainer.training import Training
@@ -27,6 +30,7 @@ def new_run(
     model_flags: Mapping[str, Any],
     training_flags: Mapping[str, Any],
     overwrite: bool = False,
+    overfit: int = 0,
 ) -> tuple[Run, Dataset]:
     """A run's folder and its data; nothing is written before everything given is checked.
 
@@ -37,13 +41,19 @@ def new_run(
         model_flags: knobs of the architecture that differ from their defaults.
         training_flags: fields of TrainingConfig, likewise.
         overwrite: replace a run that is there.
+        overfit: train on so many strings alone, to learn them by heart; 0 for all.
 
     Raises:
         InvalidArgument, DataError, RunError: naming what is wrong.
     """
+    if overfit:
+        model_flags = {**forgetting(knobs_of(name)), **model_flags}
+        training_flags = {**BY_HEART, **training_flags}
     model_config, training_config = resolve(name, model_flags, training_flags)
     environment(training_config)
     dataset = load(data)
+    if overfit:
+        dataset = first_strings(dataset, overfit)
     config = RunConfig(
         architecture=name,
         model=model_config,

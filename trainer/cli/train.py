@@ -8,9 +8,12 @@ from typing import Any, TypeVar
 import click
 
 from trainer.config import BACKWARDS, DEVICES, INITS
-from trainer.data.dataset import SHIPPED, DataConfig
+from trainer.data.batches import Part
+from trainer.data.dataset import SHIPPED, DataConfig, Dataset
 from trainer.data.split import Shares
+from trainer.evaluate import evaluate
 from trainer.models import MODELS
+from trainer.overfit import verdict
 from trainer.run import Run
 from trainer.schedule import SCHEDULES
 from trainer.train import new_run, print_leaderboard, train
@@ -97,6 +100,11 @@ def flags(table: dict[str, tuple[Any, str]]) -> Callable[[F], F]:
 )
 @click.option("--test", type=click.Path(path_type=Path), help="File for the final figure.")
 @click.option("--keep-duplicates", is_flag=True, help="Keep a line as often as it occurs.")
+@click.option(
+    "--overfit",
+    type=click.IntRange(min=1),
+    help="Learn so many strings by heart, and tell whether it could.",
+)
 @click.option("--resume", is_flag=True, help="Go on with a run that was cut.")
 @click.option("--overwrite", is_flag=True, help="Replace the run that is there.")
 @flags(MODEL_FLAGS)
@@ -145,6 +153,8 @@ def train_one(
     if workers.is_first:
         print_leaderboard(opened, dataset)
         conclude(path, finished)
+        if "overfit" in dataset.about:
+            judge_overfit(opened, dataset)
 
 
 def conclude(path: Path, finished: bool) -> None:
@@ -153,6 +163,16 @@ def conclude(path: Path, finished: bool) -> None:
         click.echo(f"stopped early; go on with: makemore train --resume --run {path}", err=True)
         raise SystemExit(INTERRUPTED)
     click.echo(f"the run is in {path}; next: makemore export --run {path} --name NAME")
+
+
+def judge_overfit(run: Run, dataset: Dataset) -> None:
+    """Say whether a run learned its strings by heart; ends with status 1 if not."""
+    model, strings = run.load_model(), dataset.parts["train"]
+    nll = evaluate(model, Part(strings, run.config.vocabulary)).nll
+    reached, line = verdict(nll, strings, model.sees)
+    click.echo(line)
+    if not reached:
+        raise SystemExit(1)
 
 
 def start(path: Path, model: str, overwrite: bool, given: dict[str, Any]) -> None:
@@ -166,7 +186,15 @@ def start(path: Path, model: str, overwrite: bool, given: dict[str, Any]) -> Non
         raise click.UsageError("with --dev the data are not split: leave out --split")
     shares = Shares.parse(given["split"])
     data = DataConfig(given["data"], shares, given["dev"], given["test"], given["keep_duplicates"])
-    new_run(path, model, data, picked(MODEL_FLAGS), picked(TRAINING_FLAGS), overwrite)
+    new_run(
+        path,
+        model,
+        data,
+        picked(MODEL_FLAGS),
+        picked(TRAINING_FLAGS),
+        overwrite,
+        given["overfit"] or 0,
+    )
 
 
 def check_resumable(run: Run, model: str | None) -> None:

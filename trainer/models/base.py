@@ -63,6 +63,11 @@ class CharModel(nn.Module):
             if parameter.dim() > 1:
                 parameter.normal_()
 
+    @property
+    def sees(self) -> int | None:
+        """How many characters back it looks, the boundary counted; None for all."""
+        return None
+
     def num_parameters(self) -> int:
         """How many numbers training sets."""
         return sum(parameter.numel() for parameter in self.parameters())

@@ -41,6 +41,11 @@ class Bigram(CharModel):
             torch.zeros(vocabulary_size, vocabulary_size), requires_grad=False
         )
 
+    @property
+    def sees(self) -> int:
+        """The last character alone."""
+        return 1
+
     def forward(self, tokens: Tensor) -> Tensor:
         """See CharModel."""
         return self.log_probabilities[tokens]  # [B, T, V]

@@ -36,6 +36,11 @@ class BigramNeural(CharModel):
         super().__init__()
         self.logits = nn.Parameter(torch.zeros(vocabulary_size, vocabulary_size))
 
+    @property
+    def sees(self) -> int:
+        """The last character alone."""
+        return 1
+
     def forward(self, tokens: Tensor) -> Tensor:
         """See CharModel. A one-hot vector times the weights is a row of them."""
         return self.logits[tokens]  # [B, T, V]

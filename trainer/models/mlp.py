@@ -78,6 +78,11 @@ class MLP(CharModel):
             nn.init.zeros_(linear.bias)
         return linear
 
+    @property
+    def sees(self) -> int:
+        """The window."""
+        return self.context
+
     def forward(self, tokens: Tensor) -> Tensor:
         """See CharModel."""
         windows, real = self.windows(tokens)
