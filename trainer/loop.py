@@ -43,9 +43,7 @@ def fit(
         keep(training, run)
     while not training.is_finished and not workers.any(is_stopping(), config.device):
         tokens, targets = batches[training.step]
-        with observer.watching(training):
-            loss = training.update(tokens, targets)
-        observer.note(loss)
+        loss = observer.update(training, tokens, targets)
         reporter.stepped(training.step, loss, int((targets != IGNORED).sum()))
         if training.is_evaluation_due:
             training.seconds = time.monotonic() - started

@@ -1,8 +1,5 @@
 """Looks into a training now and then: the loss between looks, and how much an update moves the weights."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor
 
@@ -15,8 +12,8 @@ LOOKS = 200
 class Observer:
     """Writes a row to a run's updates.jsonl, about 200 times in a training.
 
-    A row has the step, the mean loss since the row before, the norm of the gradient, and for each matrix
-    the deviation of its update, of its gradient and of itself.
+    A row has the step, the loss of its batch before the update, the mean loss since the row before, and
+    for each matrix the deviation of its update, of its gradient and of itself.
     """
 
     def __init__(self, run: Run, steps: int) -> None:
@@ -24,26 +21,29 @@ class Observer:
         self.every = max(1, steps // LOOKS)
         self._losses: list[Tensor] = []
 
-    @contextmanager
-    def watching(self, training: Training) -> Iterator[None]:
-        """Surrounds an update; looks at every so many of them."""
+    def update(self, training: Training, tokens: Tensor, targets: Tensor) -> Tensor:
+        """Let a training take a step, and look at every so many of them; the batch's loss."""
         if training.step % self.every or not training.workers.is_first:
-            yield
-            return
+            loss = training.update(tokens, targets)
+        else:
+            loss = self._watched(training, tokens, targets)
+        self._losses.append(loss)
+        return loss
+
+    def _watched(self, training: Training, tokens: Tensor, targets: Tensor) -> Tensor:
+        step = training.step
         matrices = {n: p for n, p in training.model.named_parameters() if p.dim() > 1}
         before = {name: matrix.detach().clone() for name, matrix in matrices.items()}
-        yield
+        loss = training.update(tokens, targets)
         row = {
-            "step": training.step,
+            "step": step,
+            "batch_loss": float(loss),
             "loss": float(torch.stack(self._losses).mean()) if self._losses else None,
             "matrices": {n: _deviations(m, before[n]) for n, m in matrices.items()},
         }
         self._losses.clear()
         self.run.append(self.run.updates, row)
-
-    def note(self, loss: Tensor) -> None:
-        """Count the loss of an update in."""
-        self._losses.append(loss)
+        return loss
 
 
 def _deviations(matrix: torch.nn.Parameter, before: Tensor) -> dict[str, float]:

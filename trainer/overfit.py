@@ -39,9 +39,12 @@ def first_strings(dataset: Dataset, n: int) -> Dataset:
     return replace(dataset, parts={"train": chosen, "dev": chosen, "test": ()}, about=about)
 
 
+OPEN_MINDED = {"dropout": 0.0, "weight_dropout": 0.0, "alpha": 1e-9}
+
+
 def model_flags(knobs: Sequence[str]) -> dict[str, Any]:
     """What keeps an architecture from learning by heart, turned off."""
-    return {name: 0.0 for name in ("dropout", "weight_dropout") if name in knobs}
+    return {name: value for name, value in OPEN_MINDED.items() if name in knobs}
 
 
 def floor(strings: Sequence[str], sees: int | None) -> float:

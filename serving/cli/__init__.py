@@ -26,6 +26,7 @@ COMMANDS = {
     "inspect": Target("trainer.cli.inspect", "train", "Say what is in a text file."),
     "train": Target("trainer.cli.train", "train", "Train a model on a text file."),
     "lr-find": Target("trainer.cli.lr_find", "train", "Sweep the learning rate."),
+    "diagnose": Target("trainer.cli.diagnose", "train", "Look into a trained network."),
     "compare": Target("trainer.cli.compare", "train", "Print the leaderboard of runs."),
     "sample": Target("trainer.cli.sample", "train", "Print samples from a run."),
     "evaluate": Target("trainer.cli.evaluate", "train", "Score held-out lines with a run."),

@@ -7,11 +7,13 @@ from typing import Any, TypeVar
 
 import click
 
+from trainer import report
 from trainer.config import BACKWARDS, DEVICES, INITS
 from trainer.data.batches import Part
 from trainer.data.dataset import SHIPPED, DataConfig, Dataset
 from trainer.data.split import Shares
 from trainer.evaluate import evaluate
+from trainer.inside import look_inside
 from trainer.models import MODELS
 from trainer.overfit import verdict
 from trainer.run import Run
@@ -152,6 +154,8 @@ def train_one(
     workers.stop()
     if workers.is_first:
         print_leaderboard(opened, dataset)
+        report.write(look_inside(opened))
+        click.echo(f"what it looks like inside: {path / 'report.html'}")
         conclude(path, finished)
         if "overfit" in dataset.about:
             judge_overfit(opened, dataset)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from serving.manifest import StateSpec
+from serving.vocabulary import BOUNDARY
 
 States = tuple[Tensor, ...]
 
@@ -63,6 +64,27 @@ class CharModel(nn.Module):
             if parameter.dim() > 1:
                 parameter.normal_()
 
+    def watched(self) -> Mapping[str, nn.Module]:
+        """Modules whose outputs show how the network is: by a name for people."""
+        return {}
+
+    def activations(self, tokens: Tensor) -> dict[str, Tensor]:
+        """What the watched modules put out for strings [B, T], padding left out: [N, units] each."""
+        real = is_real(tokens)
+        found: dict[str, Tensor] = {}
+
+        def keep(name: str) -> Any:
+            def hook(module: nn.Module, arguments: object, output: Tensor) -> None:
+                found[name] = output[real] if output.shape[:2] == real.shape else output
+
+            return hook
+
+        hooks = [m.register_forward_hook(keep(name)) for name, m in self.watched().items()]
+        self(tokens)
+        for hook in hooks:
+            hook.remove()
+        return found
+
     @property
     def sees(self) -> int | None:
         """How many characters back it looks, the boundary counted; None for all."""
@@ -71,6 +93,13 @@ class CharModel(nn.Module):
     def num_parameters(self) -> int:
         """How many numbers training sets."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+
+def is_real(tokens: Tensor) -> Tensor:
+    """Which of the tokens [B, T] belong to a string: a boundary after its start is padding."""
+    real = tokens != BOUNDARY
+    real[:, 0] = True
+    return real
 
 
 def state(name: str, *shape: int, dtype: str = "float32") -> StateSpec:

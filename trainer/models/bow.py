@@ -60,6 +60,11 @@ class BagOfWords(CharModel):
         nn.init.normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
 
+    def watched(self) -> dict[str, nn.Module]:
+        """The hidden layers."""
+        gelus = [module for module in self.hidden if isinstance(module, nn.GELU)]
+        return {f"hidden {i}": gelu for i, gelu in enumerate(gelus)}
+
     def forward(self, tokens: Tensor) -> Tensor:
         """See CharModel."""
         counts = torch.arange(tokens.shape[1], device=tokens.device)  # [T]

@@ -40,6 +40,15 @@ class CNNConfig:
         checks.real("dropout", self.dropout, 0.0, 0.95)
 
 
+class Gate(nn.Module):
+    """Half of the channels through tanh, gated by the other half."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., 2H] to [..., H]."""
+        filter_, gate = x.chunk(2, dim=-1)  # [..., H] each
+        return filter_.tanh() * gate.sigmoid()
+
+
 class Layer(nn.Module):
     """A gated, dilated convolution of kernel size 2 with a residual and a skip output."""
 
@@ -48,6 +57,7 @@ class Layer(nn.Module):
         self.dilation: int = dilation
         self.old = nn.Linear(hidden, 2 * hidden, bias=False)  # of the character `dilation` ago
         self.new = nn.Linear(hidden, 2 * hidden)
+        self.gate = Gate()
         self.residual = None if is_last else nn.Linear(hidden, hidden)
         self.skip = nn.Linear(hidden, skip)
 
@@ -58,8 +68,7 @@ class Layer(nn.Module):
             x: [..., H].
             before: what x was `dilation` characters ago, zero before the start: [..., H].
         """
-        filter_, gate = (self.old(before) + self.new(x)).chunk(2, dim=-1)  # [..., H] each
-        z = filter_.tanh() * gate.sigmoid()
+        z = self.gate(self.old(before) + self.new(x))  # [..., H]
         return x if self.residual is None else x + self.residual(z), self.skip(z)
 
 
@@ -87,6 +96,10 @@ class CNN(CharModel):
         self.head = nn.Linear(config.skip, vocabulary_size)
         nn.init.normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
+
+    def watched(self) -> dict[str, nn.Module]:
+        """Each layer's gated output."""
+        return {f"layer {i}": layer.gate for i, layer in enumerate(self.layers)}
 
     def forward(self, tokens: Tensor) -> Tensor:
         """See CharModel."""

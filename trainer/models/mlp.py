@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from serving import checks
 from serving.manifest import StateSpec
 from serving.vocabulary import BOUNDARY
-from trainer.models.base import CharModel, States, state
+from trainer.models.base import CharModel, States, is_real, state
 
 NORMS = ("batch", "layer", "none")
 TANH_GAIN = 5 / 3  # keeps the deviation through a tanh near 1 (He et al. 2015)
@@ -66,6 +66,7 @@ class MLP(CharModel):
         self.linears = nn.ModuleList(self._linear(*pair) for pair in pairwise(widths))
         norm = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm, "none": nn.Identity}[config.norm]
         self.norms = nn.ModuleList(norm(config.hidden) for _ in self.linears)
+        self.tanhs = nn.ModuleList(nn.Tanh() for _ in self.linears)
         self.head = nn.Linear(config.hidden, vocabulary_size)
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
@@ -77,6 +78,10 @@ class MLP(CharModel):
         if linear.bias is not None:
             nn.init.zeros_(linear.bias)
         return linear
+
+    def watched(self) -> dict[str, nn.Module]:
+        """The hidden layers."""
+        return {f"hidden {i}": tanh for i, tanh in enumerate(self.tanhs)}
 
     @property
     def sees(self) -> int:
@@ -92,18 +97,16 @@ class MLP(CharModel):
     def windows(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """The window at each real character, [N, context], and which of tokens [B, T] those are.
 
-        A boundary after the start is padding; a norm's statistics must not count it.
+        Padding is left out, since a norm's statistics must not count it.
         """
         padded = F.pad(tokens, (self.context - 1, 0), value=BOUNDARY)
-        real = tokens != BOUNDARY  # [B, T]
-        real[:, 0] = True
+        real = is_real(tokens)  # [B, T]
         return padded.unfold(1, self.context, 1)[real], real
 
     def _read(self, windows: Tensor) -> Tensor:
         x = self.embedding(windows).flatten(1)  # [N, context * E]
-        for linear, norm in zip(self.linears, self.norms, strict=True):
-            x = norm(linear(x)).tanh()  # [N, H]
-            x = F.dropout(x, self.config.dropout, self.training)
+        for linear, norm, tanh in zip(self.linears, self.norms, self.tanhs, strict=True):
+            x = F.dropout(tanh(norm(linear(x))), self.config.dropout, self.training)  # [N, H]
         logits: Tensor = self.head(x)  # [N, V]
         return logits
 

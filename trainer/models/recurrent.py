@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from serving import checks
 from serving.manifest import StateSpec
-from trainer.models.base import CharModel, States, state
+from trainer.models.base import CharModel, States, is_real, state
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class Recurrent(CharModel):
     """
 
     Config = RecurrentConfig
+    training_defaults: ClassVar = {"steps": 8000}
     network: ClassVar[Callable[..., nn.RNNBase]]
     gates: ClassVar[int]
     memories: ClassVar[tuple[str, ...]] = ("hidden",)
@@ -94,6 +95,18 @@ class Recurrent(CharModel):
             weight: of the last output, [G * H, H].
             bias: that goes with it, [G * H].
         """
+
+    def activations(self, tokens: Tensor) -> dict[str, Tensor]:
+        """Each layer's memories at every character: [N, H] each; see CharModel."""
+        states, seen = self.initial_states(len(tokens)), []
+        for token in tokens.T:
+            _, states = self.step(token, states)
+            seen.append(states)
+        real = is_real(tokens)
+        return {
+            spec.name.replace("_", " "): torch.stack(memory, dim=1)[real]
+            for spec, memory in zip(self.state_specs(), zip(*seen, strict=True), strict=True)
+        }
 
     def forward(self, tokens: Tensor) -> Tensor:
         """See CharModel."""

@@ -168,6 +168,10 @@ class Transformer(CharModel):
         vectors: Tensor = self.embedding(tokens) + self.positions(positions)  # [B, T, E]
         return vectors
 
+    def watched(self) -> dict[str, nn.Module]:
+        """The residual path after each block."""
+        return {f"block {i}": block for i, block in enumerate(self.blocks)}
+
     def forward(self, tokens: Tensor) -> Tensor:
         """See CharModel."""
         positions = torch.arange(tokens.shape[1], device=tokens.device)  # [T]

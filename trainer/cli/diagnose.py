@@ -1,0 +1,33 @@
+"""`makemore diagnose`."""
+
+from pathlib import Path
+
+import click
+
+from trainer import report
+from trainer.diagnostics import layer_statistics
+from trainer.inside import look_inside
+from trainer.run import Run
+
+
+@click.command("diagnose")
+@click.option(
+    "--run",
+    type=click.Path(path_type=Path),
+    default="runs/lstm",
+    show_default=True,
+    help="Folder of the run.",
+)
+def command(run: Path) -> None:
+    """Look into a trained network: write its report.html, and print what is miscalibrated."""
+    inside = look_inside(Run.open(run))
+    report.write(inside)
+    for name, values in inside.activations.items():
+        found = layer_statistics(values)
+        click.echo(
+            f"{name:<12}mean {found.mean:+.3f}  deviation {found.deviation:.3f}  "
+            f"saturated {found.saturated:.1%}  dead {found.dead:.1%}"
+        )
+    for line in report.warnings_of(inside) or ["nothing looks miscalibrated"]:
+        click.echo(f"- {line}")
+    click.echo(f"the report is {run / 'report.html'}")
