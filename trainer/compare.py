@@ -50,7 +50,7 @@ def standing(run: Run) -> Standing:
     model = run.load_model()
     nlls = string_nlls(model, part)
     manifest = bare_manifest(run.config, model)
-    session = OrtSession(graph.with_manifest(graph.trace(model), manifest))
+    session = OrtSession(graph.with_manifest(graph.trace(model.for_export()), manifest))
     return Standing(
         name=str(run.path),
         architecture=run.config.architecture,

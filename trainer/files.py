@@ -27,24 +27,43 @@ def naming_failures(path: Path) -> Iterator[None]:
         raise RunError(f"cannot write {path}: {error.strerror or error}") from error
 
 
+POINTS = ("begun", "opened", "written", "flushed", "renamed", "ended")
+"""The named points of writing: at any of them the program may be killed and nothing is lost."""
+
+
+def passing(point: str, path: Path) -> None:
+    """Told at each point; does nothing. Tests end the program here."""
+
+
+def is_part(name: str) -> bool:
+    """Whether a file is what `write_atomically` leaves when the program is killed in it."""
+    return name.startswith(".") and name.endswith(".part")
+
+
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Replace `path` by what `write` writes, or leave it as it was.
 
     Raises:
         RunError: the disk is full or the folder cannot be written; nothing is left behind.
     """
+    passing("begun", path)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     with naming_failures(path):
         try:
             with beside.open("wb") as file:
+                passing("opened", path)
                 write(file)
+                passing("written", path)
                 file.flush()
                 os.fsync(file.fileno())
+            passing("flushed", path)
             beside.replace(path)
         except BaseException:
             beside.unlink(missing_ok=True)
             raise
+        passing("renamed", path)
         sync_folder(path.parent)
+    passing("ended", path)
 
 
 def write_text(path: Path, text: str) -> None:

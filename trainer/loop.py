@@ -26,6 +26,12 @@ class Reporter(Protocol):
     def evaluated(self, row: dict[str, Any], model: CharModel) -> None:
         """The dev part was scored; `row` goes to metrics.jsonl, `model` is what was scored."""
 
+    def say(self, text: str) -> None:
+        """Something for a person to read."""
+
+    def close(self) -> None:
+        """Training has ended."""
+
 
 def fit(
     training: Training,

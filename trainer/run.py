@@ -33,7 +33,16 @@ class Progress:
     seconds: float
 
 
-OWN = {"config.json", "data", "last.pt", "best.pt", "metrics.jsonl", "updates.jsonl", "report.html"}
+OWN = {
+    "config.json",
+    "data",
+    "last.pt",
+    "best.pt",
+    "metrics.jsonl",
+    "updates.jsonl",
+    "report.html",
+    "tensorboard",
+}
 
 
 class Run:
@@ -145,8 +154,9 @@ class Run:
 
     def rewind(self, step: int) -> None:
         """Drop the rows after a step, which a resumed run will write again, and half-written files."""
-        for part in self.path.glob(".*.part"):
-            part.unlink(missing_ok=True)
+        for path in self.path.iterdir():
+            if files.is_part(path.name):
+                path.unlink(missing_ok=True)
         for path in (self.metrics, self.updates):
             rows = [row for row in self.rows(path) if row["step"] <= step]
             files.write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
@@ -166,7 +176,7 @@ def _make_room(path: Path, overwrite: bool) -> None:
                 "--overwrite, or choose another --run"
             )
     entries = {entry.name: entry for entry in path.iterdir()}
-    if foreign := entries.keys() - OWN:
+    if foreign := {name for name in entries if name not in OWN and not files.is_part(name)}:
         raise RunError(
             f"{path} holds other things than a run ({sorted(foreign)[0]}); choose another --run"
         )

@@ -13,12 +13,13 @@ from trainer.config import RunConfig, knobs_of, resolve
 from trainer.data.batches import Part
 from trainer.data.dataset import DataConfig, Dataset, load
 from trainer.evaluate import baselines, evaluate
-from trainer.loop import count, fit
+from trainer.loop import Reporter, count, fit
 from trainer.overfit import TRAINING_FLAGS as BY_HEART
 from trainer.overfit import first_strings
 from trainer.overfit import model_flags as forgetting
 from trainer.reporter import environment, reporter_for
 from trainer.run import Run
+from trainer.tensorboard import TensorBoardReporter
 from trainer.training import Training
 from trainer.workers import Workers
 
@@ -73,9 +74,23 @@ def tensors(dataset: Dataset, config: RunConfig, device: str = "cpu") -> dict[st
 
 
 def train(
-    run: Run, dataset: Dataset, resume: bool, is_terminal: bool, workers: Workers | None = None
+    run: Run,
+    dataset: Dataset,
+    resume: bool,
+    is_terminal: bool,
+    workers: Workers | None = None,
+    tensorboard: Path | None = None,
 ) -> bool:
-    """Train a run to its end, or until a signal; whether it was finished."""
+    """Train a run to its end, or until a signal; whether it was finished.
+
+    Args:
+        run: its folder and configuration.
+        dataset: its strings.
+        resume: go on from its last checkpoint.
+        is_terminal: draw a bar.
+        workers: this process among those that train it together.
+        tensorboard: a folder for TensorBoard's files, if they are wanted.
+    """
     config = run.config
     environment(config.training)
     parts = tensors(dataset, config, config.training.device)
@@ -85,7 +100,10 @@ def train(
     if training.workers.is_first:
         run.rewind(training.step)
     bar = is_terminal and not training.model.counted
+    reporter: Reporter
     reporter = reporter_for(config, dataset, training.step, bar, training.workers.is_first)
+    if tensorboard:
+        reporter = TensorBoardReporter(reporter, tensorboard)
     try:
         with stopping_on_signals(reporter.say) as is_stopping:
             if training.model.counted:

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 from click import ClickException
 from click.testing import CliRunner, Result
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from serving.cli import main
 from trainer.cli import demo
+from trainer.models import MODELS
 from trainer.run import Run
 from trainer.train import leaderboard
 
@@ -129,6 +131,46 @@ def test_a_run_is_resumed_with_its_own_configuration(names: Path) -> None:
     )
     assert makemore("train", "--resume").exit_code == 0
     assert makemore("train", "--data", names, "--overwrite", *SMALL).exit_code == 0
+
+
+def test_a_preset_is_a_recipe_that_flags_go_before(names: Path) -> None:
+    assert makemore("train", "--preset", "fast", "--steps", "2", "--data", names).exit_code == 0
+    config = Run.open(Path("runs/gru")).config
+    assert (config.architecture, config.model.hidden, config.training.steps) == ("gru", 128, 2)
+    refused = makemore("train", "--preset", "fast", "--model", "lstm")
+    assert "the preset 'fast' is for --model gru" in refused.output
+
+
+def test_all_architectures_are_trained_in_turn(
+    names: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = {name: MODELS[name] for name in ("bigram", "mlp")}
+    monkeypatch.setattr("trainer.cli.train.MODELS", few)
+    result = makemore("train", "--model", "all", "--data", names, "--steps", "2")
+    assert result.exit_code == 0
+    assert {path.name for path in Path("runs/all").iterdir()} == set(few)
+
+
+def test_tensorboard_gets_the_figures(names: Path) -> None:
+    board = makemore("train", "--data", names, *SMALL, "--tensorboard")
+    assert board.exit_code == 0, board.output
+    accumulator = EventAccumulator("runs/lstm/tensorboard")
+    accumulator.Reload()
+    found = [event.value for event in accumulator.Scalars("loss/dev")]
+    run = Run.open(Path("runs/lstm"))
+    assert found == pytest.approx([row["dev_nll"] for row in run.rows(run.metrics)])
+    assert makemore("train", "--data", names, *SMALL, "--overwrite").exit_code == 0
+
+
+def test_learning_by_heart_is_judged(names: Path) -> None:
+    learned = makemore(
+        "train", "--data", names, "--model", "bigram", "--overfit", "10", "--run", "heart"
+    )
+    assert learned.exit_code == 0
+    assert "learned by heart" in learned.output
+    failed = makemore("train", "--data", names, *SMALL, "--overfit", "10", "--run", "short")
+    assert failed.exit_code == 1
+    assert "not there; train longer" in failed.output
 
 
 @pytest.mark.parametrize("command", ["sample", "evaluate", "export"])

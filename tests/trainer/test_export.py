@@ -115,6 +115,13 @@ def test_sums_and_known_strings_are_those_of_the_files(
     assert known == sorted({fingerprint(s) for s in runs[name].dataset().parts["train"]})
 
 
+def test_batch_normalisation_is_folded_into_the_layer_before_it(repository: Path) -> None:
+    graph = onnx.load(repository / "mlp" / "1" / "model.onnx").graph
+    kinds = [node.op_type for node in graph.node]
+    assert "BatchNormalization" not in kinds
+    assert not {"Sqrt", "Div", "Sub"} & set(kinds)
+
+
 def test_the_card_tells_name_quality_and_source(repository: Path) -> None:
     card = (repository / "lstm" / "1" / "README.md").read_text()
     manifest = load_version(repository / "lstm" / "1").manifest

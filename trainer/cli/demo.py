@@ -18,6 +18,8 @@ from trainer.train import new_run, print_leaderboard, train
 
 SERVE = (sys.executable, "-m", "serving", "serve", "--listen", "127.0.0.1:0", "--repository")
 STOP_TIMEOUT = 60
+SHORT = {"hidden": 192, "dropout": 0.2, "weight_dropout": 0.0}
+"""A smaller network with less dropout learns more in a minute, and less in ten."""
 
 
 @click.command("demo")
@@ -44,7 +46,7 @@ def publish_new(scratch: Path, steps: int) -> Path:
     """Train on the shipped names and export; the repository."""
     click.echo("== train")
     flags = {"steps": steps, "evaluate_every": 250, "sample_every": 0}
-    run, dataset = new_run(scratch / "run", "lstm", DataConfig(), {}, flags)
+    run, dataset = new_run(scratch / "run", "lstm", DataConfig(), SHORT, flags)
     click.echo(dataset.summary())
     if not train(run, dataset, resume=False, is_terminal=sys.stdout.isatty()):
         raise click.ClickException("stopped before the training was finished")

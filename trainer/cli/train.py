@@ -16,6 +16,7 @@ from trainer.evaluate import evaluate
 from trainer.inside import look_inside
 from trainer.models import MODELS
 from trainer.overfit import verdict
+from trainer.presets import PRESETS, Preset
 from trainer.run import Run
 from trainer.schedule import SCHEDULES
 from trainer.train import new_run, print_leaderboard, train
@@ -82,6 +83,12 @@ def flags(table: dict[str, tuple[Any, str]]) -> Callable[[F], F]:
     help="Architecture; `all` for each in turn.  [default: lstm]",
 )
 @click.option(
+    "--preset",
+    type=click.Choice(list(PRESETS)),
+    help="A recipe; flags given beside it go before. "
+    + " ".join(f"{name}: {preset.summary}." for name, preset in PRESETS.items()),
+)
+@click.option(
     "--data",
     type=click.Path(path_type=Path),
     default=SHIPPED,
@@ -108,6 +115,7 @@ def flags(table: dict[str, tuple[Any, str]]) -> Callable[[F], F]:
     help="Learn so many strings by heart, and tell whether it could.",
 )
 @click.option("--resume", is_flag=True, help="Go on with a run that was cut.")
+@click.option("--tensorboard", is_flag=True, help="Write figures for TensorBoard, too.")
 @click.option("--overwrite", is_flag=True, help="Replace the run that is there.")
 @flags(MODEL_FLAGS)
 @flags(TRAINING_FLAGS)
@@ -123,6 +131,12 @@ def command(
     Ctrl-C stops between two steps and leaves a run that can be used, and gone on with by --resume.
     Started by torchrun, every process takes a share of each batch.
     """
+    if given["preset"] and model not in (None, PRESETS[given["preset"]].architecture):
+        raise click.UsageError(
+            f"the preset '{given['preset']}' is for --model {PRESETS[given['preset']].architecture}"
+        )
+    if given["preset"]:
+        model = PRESETS[given["preset"]].architecture
     name = model or "lstm"
     path = run or Path("runs") / name
     if name != ALL:
@@ -150,7 +164,8 @@ def train_one(
     if workers.is_first:
         click.echo(dataset.summary())
         click.echo(describe(opened))
-    finished = train(opened, dataset, resume, sys.stdout.isatty(), workers)
+    board = path / "tensorboard" if given["tensorboard"] and workers.is_first else None
+    finished = train(opened, dataset, resume, sys.stdout.isatty(), workers, board)
     workers.stop()
     if workers.is_first:
         print_leaderboard(opened, dataset)
@@ -188,14 +203,15 @@ def start(path: Path, model: str, overwrite: bool, given: dict[str, Any]) -> Non
     source = click.get_current_context().get_parameter_source("split")
     if given["dev"] and source in GIVEN:
         raise click.UsageError("with --dev the data are not split: leave out --split")
+    preset = PRESETS.get(given["preset"], Preset("", model))
     shares = Shares.parse(given["split"])
     data = DataConfig(given["data"], shares, given["dev"], given["test"], given["keep_duplicates"])
     new_run(
         path,
         model,
         data,
-        picked(MODEL_FLAGS),
-        picked(TRAINING_FLAGS),
+        {**preset.model, **picked(MODEL_FLAGS)},
+        {**preset.training, **picked(TRAINING_FLAGS)},
         overwrite,
         given["overfit"] or 0,
     )
@@ -209,7 +225,8 @@ def check_resumable(run: Run, model: str | None) -> None:
     given = [
         f"--{name.replace('_', '-')}"
         for name in context.params
-        if name not in ("model", "run", "resume") and context.get_parameter_source(name) in GIVEN
+        if name not in ("model", "run", "resume", "tensorboard")
+        and context.get_parameter_source(name) in GIVEN
     ]
     if given:
         raise click.UsageError(

@@ -36,7 +36,7 @@ def export(run: Run, name: str, repository: Path) -> tuple[Path, Manifest]:
     dataset = run.dataset()
     model = run.load_model()
     parts = tensors(dataset, run.config)
-    traced = graph.trace(model)
+    traced = graph.trace(model.for_export())
     bare = bare_manifest(run.config, model, name)
     parity = gate(model, traced, bare, parts["dev"])
     manifest = Manifest(

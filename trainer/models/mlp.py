@@ -1,5 +1,6 @@
 """The MLP: a window of characters, embedded side by side, through hidden layers."""
 
+import copy
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
@@ -79,6 +80,17 @@ class MLP(CharModel):
             nn.init.zeros_(linear.bias)
         return linear
 
+    @torch.no_grad()
+    def for_export(self) -> "MLP":
+        """Batch normalisation, a scale and a shift in evaluation, folded into the layers before it."""
+        if self.config.norm != "batch":
+            return self
+        folded = copy.deepcopy(self)
+        for i, (linear, norm) in enumerate(zip(self.linears, self.norms, strict=True)):
+            folded.linears[i] = _folded(linear, norm)
+            folded.norms[i] = nn.Identity()
+        return folded
+
     def watched(self) -> dict[str, nn.Module]:
         """The hidden layers."""
         return {f"hidden {i}": tanh for i, tanh in enumerate(self.tanhs)}
@@ -119,3 +131,15 @@ class MLP(CharModel):
     def state_specs(self) -> tuple[StateSpec, ...]:
         """The characters before the last in the window, the oldest first."""
         return (state("window", self.context - 1, dtype="int64"),)
+
+
+def _folded(linear: nn.Module, norm: nn.Module) -> nn.Linear:
+    assert isinstance(linear, nn.Linear)
+    assert isinstance(norm, nn.BatchNorm1d)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight / (norm.running_var + norm.eps).sqrt()  # [H]
+    whole = nn.Linear(linear.in_features, linear.out_features)
+    whole.weight.copy_(linear.weight * scale[:, None])
+    whole.bias.copy_(norm.bias - norm.running_mean * scale)
+    return whole
