@@ -5,19 +5,14 @@ from pathlib import Path
 import click
 
 from trainer import report
+from trainer.cli.options import run_option
 from trainer.diagnostics import layer_statistics
 from trainer.inside import look_inside
 from trainer.run import Run
 
 
 @click.command("diagnose")
-@click.option(
-    "--run",
-    type=click.Path(path_type=Path),
-    default="runs/lstm",
-    show_default=True,
-    help="Folder of the run.",
-)
+@run_option
 def command(run: Path) -> None:
     """Look into a trained network: write its report.html, and print what is miscalibrated."""
     inside = look_inside(Run.open(run))

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from serving.vocabulary import UnknownCharacter
+from trainer.cli.options import run_option
 from trainer.config import RunConfig
 from trainer.data.batches import Part
 from trainer.data.lines import read_some_lines
@@ -15,13 +16,7 @@ from trainer.train import print_leaderboard
 
 
 @click.command("evaluate")
-@click.option(
-    "--run",
-    type=click.Path(path_type=Path),
-    default="runs/lstm",
-    show_default=True,
-    help="Folder of the run.",
-)
+@run_option
 @click.option(
     "--data",
     type=click.Path(path_type=Path),

@@ -4,18 +4,13 @@ from pathlib import Path
 
 import click
 
+from trainer.cli.options import run_option
 from trainer.export.export import export
 from trainer.run import Run
 
 
 @click.command("export")
-@click.option(
-    "--run",
-    type=click.Path(path_type=Path),
-    default="runs/lstm",
-    show_default=True,
-    help="Folder of the run.",
-)
+@run_option
 @click.option("--name", default="names", show_default=True, help="What the model is called.")
 @click.option(
     "--repository",

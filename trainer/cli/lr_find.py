@@ -5,9 +5,10 @@ from pathlib import Path
 import click
 
 from trainer import terminal
+from trainer.cli.options import data_option
 from trainer.config import RunConfig, resolve
 from trainer.data.batches import Part
-from trainer.data.dataset import SHIPPED, DataConfig, load
+from trainer.data.dataset import DataConfig, load
 from trainer.lr_find import propose, sweep
 from trainer.models import MODELS
 from trainer.reporter import environment
@@ -15,12 +16,7 @@ from trainer.reporter import environment
 
 @click.command("lr-find")
 @click.option("--model", type=click.Choice(list(MODELS)), default="lstm", show_default=True)
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    default=SHIPPED,
-    help="UTF-8 text file, one thing a line.  [default: US given names of 2018]",
-)
+@data_option
 @click.option("--steps", default=300, show_default=True, help="Rates to try, one a step.")
 @click.option("--seed", default=1, show_default=True, help="Of weights and batches.")
 def command(model: str, data: Path, steps: int, seed: int) -> None:

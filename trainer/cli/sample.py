@@ -8,17 +8,12 @@ import click
 from serving.sampling import SamplingParameters
 from serving.vocabulary import normalise
 from trainer import preview
+from trainer.cli.options import run_option
 from trainer.run import Run
 
 
 @click.command("sample")
-@click.option(
-    "--run",
-    type=click.Path(path_type=Path),
-    default="runs/lstm",
-    show_default=True,
-    help="Folder of the run.",
-)
+@run_option
 @click.option("-n", type=click.IntRange(min=1), default=20, show_default=True, help="How many.")
 @click.option("--prefix", default="", help="What each begins with.")
 @click.option("--temperature", default=1.0, show_default=True, help="0 for the most likely.")

@@ -1,16 +1,23 @@
 """`makemore train`."""
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from trainer import report
-from trainer.config import BACKWARDS, DEVICES, INITS
+from trainer.cli.options import (
+    MODEL_FLAGS,
+    TRAINING_FLAGS,
+    data_option,
+    flags,
+    is_given,
+    picked,
+)
+from trainer.config import knobs_of
 from trainer.data.batches import Part
-from trainer.data.dataset import SHIPPED, DataConfig, Dataset
+from trainer.data.dataset import DataConfig, Dataset
 from trainer.data.split import Shares
 from trainer.evaluate import evaluate
 from trainer.inside import look_inside
@@ -18,62 +25,11 @@ from trainer.models import MODELS
 from trainer.overfit import verdict
 from trainer.presets import PRESETS, Preset
 from trainer.run import Run
-from trainer.schedule import SCHEDULES
 from trainer.train import new_run, print_leaderboard, train
 from trainer.workers import from_environment
 
 INTERRUPTED = 130
 ALL = "all"
-GIVEN = (click.core.ParameterSource.COMMANDLINE, click.core.ParameterSource.ENVIRONMENT)
-F = TypeVar("F", bound=Callable[..., Any])
-
-# Flags that are passed on only if given: what is not given, the architecture decides.
-MODEL_FLAGS = {
-    "layers": (int, "Layers, one above the other."),
-    "hidden": (int, "Width of a layer."),
-    "embedding": (int, "Width of a character's vector."),
-    "heads": (int, "Heads of attention."),
-    "context": (int, "Characters in the window of the MLP."),
-    "norm": (str, "Normalisation of the MLP: batch, layer or none."),
-    "skip": (int, "Channels of the CNN's skip path."),
-    "cycle": (int, "Layers of the CNN until its dilation starts anew."),
-    "dropout": (float, "Share of values dropped in training."),
-    "weight_dropout": (float, "Share of recurrent weights dropped in training."),
-    "alpha": (float, "Added to each count of the bigram."),
-}
-TRAINING_FLAGS = {
-    "steps": (int, "Batches to train on, at most."),
-    "batch_size": (int, "Strings in a batch."),
-    "pool": (int, "Batches' worth of strings sorted by length together; 1 for none."),
-    "learning_rate": (float, "AdamW's rate at its peak."),
-    "warmup": (int, "Steps in which the rate rises."),
-    "weight_decay": (float, "AdamW's weight decay, on matrices."),
-    "beta2": (float, "AdamW's decay of the second moment."),
-    "clip": (float, "Largest norm of the gradient."),
-    "average": (float, "Decay of the average of weights; 0 for none."),
-    "evaluate_every": (int, "Steps between evaluations and checkpoints."),
-    "patience": (int, "Evaluations without progress before stopping; 0 for no limit."),
-    "sample_every": (int, "Evaluations between shows of samples; 0 for none."),
-    "seed": (int, "Seed of weights, dropout and batches."),
-    "threads": (int, "Threads of torch; 0 leaves it to torch."),
-    "schedule": (click.Choice(list(SCHEDULES)), "How the rate falls."),
-    "init": (click.Choice(INITS), "First weights; `naive` shows what bad ones do."),
-    "backward": (click.Choice(BACKWARDS), "Who finds the gradients; `manual` for the MLP alone."),
-    "device": (click.Choice(DEVICES), "Where to train."),
-}
-
-
-def flags(table: dict[str, tuple[Any, str]]) -> Callable[[F], F]:
-    """A decorator that adds options without defaults."""
-
-    def decorate(command: F) -> F:
-        for name, (kind, text) in reversed(table.items()):
-            command = click.option(f"--{name.replace('_', '-')}", name, type=kind, help=text)(
-                command
-            )
-        return command
-
-    return decorate
 
 
 @click.command("train")
@@ -88,12 +44,7 @@ def flags(table: dict[str, tuple[Any, str]]) -> Callable[[F], F]:
     help="A recipe; flags given beside it go before. "
     + " ".join(f"{name}: {preset.summary}." for name, preset in PRESETS.items()),
 )
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    default=SHIPPED,
-    help="UTF-8 text file, one thing a line.  [default: US given names of 2018]",
-)
+@data_option
 @click.option(
     "--run",
     type=click.Path(path_type=Path),
@@ -131,12 +82,8 @@ def command(
     Ctrl-C stops between two steps and leaves a run that can be used, and gone on with by --resume.
     Started by torchrun, every process takes a share of each batch.
     """
-    if given["preset"] and model not in (None, PRESETS[given["preset"]].architecture):
-        raise click.UsageError(
-            f"the preset '{given['preset']}' is for --model {PRESETS[given['preset']].architecture}"
-        )
     if given["preset"]:
-        model = PRESETS[given["preset"]].architecture
+        model = model_of_preset(given["preset"], model)
     name = model or "lstm"
     path = run or Path("runs") / name
     if name != ALL:
@@ -144,8 +91,18 @@ def command(
         return
     for each in MODELS:
         click.echo(f"== {each}")
-        train_one(path / each, each, resume, overwrite, given)
+        others = set(MODEL_FLAGS) - set(knobs_of(each))
+        own = {flag: None if flag in others else value for flag, value in given.items()}
+        train_one(path / each, each, resume, overwrite, own)
     click.echo(f"next: makemore compare {path}/*")
+
+
+def model_of_preset(preset: str, model: str | None) -> str:
+    """The architecture of a preset, which is the only one that may be given beside it."""
+    found = PRESETS[preset].architecture
+    if model not in (None, found):
+        raise click.UsageError(f"the preset '{preset}' is for --model {found}")
+    return found
 
 
 def train_one(
@@ -196,12 +153,7 @@ def judge_overfit(run: Run, dataset: Dataset) -> None:
 
 def start(path: Path, model: str, overwrite: bool, given: dict[str, Any]) -> None:
     """Make a new run as the flags have it."""
-
-    def picked(table: dict[str, Any]) -> dict[str, Any]:
-        return {name: given[name] for name in table if given[name] is not None}
-
-    source = click.get_current_context().get_parameter_source("split")
-    if given["dev"] and source in GIVEN:
+    if given["dev"] and is_given("split"):
         raise click.UsageError("with --dev the data are not split: leave out --split")
     preset = PRESETS.get(given["preset"], Preset("", model))
     shares = Shares.parse(given["split"])
@@ -210,8 +162,8 @@ def start(path: Path, model: str, overwrite: bool, given: dict[str, Any]) -> Non
         path,
         model,
         data,
-        {**preset.model, **picked(MODEL_FLAGS)},
-        {**preset.training, **picked(TRAINING_FLAGS)},
+        {**preset.model, **picked(given, MODEL_FLAGS)},
+        {**preset.training, **picked(given, TRAINING_FLAGS)},
         overwrite,
         given["overfit"] or 0,
     )
@@ -221,12 +173,10 @@ def check_resumable(run: Run, model: str | None) -> None:
     """A run keeps its configuration: flags of a resumed one would be ignored, so they are refused."""
     if model not in (None, run.config.architecture):
         raise click.UsageError(f"{run.path} is a run of '{run.config.architecture}', not '{model}'")
-    context = click.get_current_context()
     given = [
         f"--{name.replace('_', '-')}"
-        for name in context.params
-        if name not in ("model", "run", "resume", "tensorboard")
-        and context.get_parameter_source(name) in GIVEN
+        for name in click.get_current_context().params
+        if name not in ("model", "run", "resume", "tensorboard") and is_given(name)
     ]
     if given:
         raise click.UsageError(
