@@ -14,6 +14,7 @@ from serving.vocabulary import Vocabulary
 from trainer.errors import RunError
 from trainer.models import architecture
 from trainer.models.base import CharModel
+from trainer.optimizers import OPTIMIZERS
 from trainer.schedule import SCHEDULES
 
 FORMAT = 1
@@ -31,9 +32,10 @@ class TrainingConfig:
         batch_size: strings in a batch.
         pool: batches' worth of shuffled strings that are sorted by length together, so that there is
             little padding; 1 mixes lengths as chance has it.
-        learning_rate: AdamW's, at its peak.
+        optimizer: `adamw`, or `muon` for the matrices between two layers and AdamW for the rest.
+        learning_rate: at its peak.
         warmup: steps in which the rate rises from 0.
-        weight_decay: AdamW's, on matrices alone.
+        weight_decay: on matrices alone.
         beta2: AdamW's decay of the second moment.
         clip: the largest norm of the whole gradient.
         average: decay of the moving average of weights that is evaluated and kept; 0 takes the
@@ -53,6 +55,7 @@ class TrainingConfig:
     steps: int = 4000
     batch_size: int = 256
     pool: int = 32
+    optimizer: str = "adamw"
     learning_rate: float = 4e-3
     warmup: int = 200
     weight_decay: float = 0.1
@@ -89,6 +92,7 @@ class TrainingConfig:
         checks.whole("sample_every", self.sample_every, 0, 10**8)
         checks.whole("seed", self.seed, 0, 2**32 - 1)
         checks.whole("threads", self.threads, 0, 1024)
+        checks.one_of("optimizer", self.optimizer, OPTIMIZERS)
         checks.one_of("schedule", self.schedule, SCHEDULES)
         checks.one_of("init", self.init, INITS)
         checks.one_of("backward", self.backward, BACKWARDS)

@@ -70,7 +70,7 @@ def evaluate_and_keep(
     training: Training, run: Run, dev: Part, loss: float, reporter: Reporter
 ) -> None:
     """Score the dev part, keep the weights if they are the best so far, and tell."""
-    rate = training.optimizer.param_groups[0]["lr"]
+    rate = training.optimizer.rate
     score = evaluate(training.averaged, dev)
     is_best = training.judge(score.nll)
     if not training.workers.is_first:

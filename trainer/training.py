@@ -12,6 +12,7 @@ from trainer.backprop import gradients_by_hand
 from trainer.config import TrainingConfig
 from trainer.data.batches import IGNORED
 from trainer.models.base import CharModel
+from trainer.optimizers import Optimizer
 from trainer.schedule import learning_rate
 from trainer.workers import Workers
 
@@ -26,7 +27,9 @@ class Training:
         self.workers = workers or Workers()
         self.model = model.to(config.device)
         self.averaged = copy.deepcopy(self.model).requires_grad_(False).eval()
-        self.optimizer = _optimizer(self.model, config)
+        self.optimizer = Optimizer(
+            self.model, config.optimizer, config.learning_rate, config.weight_decay, config.beta2
+        )
         self.step = 0
         self.best_nll = math.inf
         self.best_step = 0
@@ -56,8 +59,7 @@ class Training:
         Dropout depends on the seed and the step alone, so that a resumed run needs no generator's state.
         """
         torch.manual_seed((self.config.seed * 1_000_003 + self.step) * 4099 + self.workers.rank)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate
+        self.optimizer.rate = self.rate
         self.optimizer.zero_grad()
         loss = self._gradients(tokens, targets)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip, foreach=True)
@@ -122,12 +124,3 @@ class Training:
 
 
 _SCALARS = ("step", "best_nll", "best_step", "stale", "seconds")
-
-
-def _optimizer(model: CharModel, config: TrainingConfig) -> torch.optim.AdamW:
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, config.beta2), fused=True)

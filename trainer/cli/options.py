@@ -8,6 +8,7 @@ import click
 
 from trainer.config import BACKWARDS, DEVICES, INITS
 from trainer.data.dataset import SHIPPED
+from trainer.optimizers import OPTIMIZERS
 from trainer.schedule import SCHEDULES
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -45,9 +46,10 @@ TRAINING_FLAGS = {
     "steps": (int, "Batches to train on, at most."),
     "batch_size": (int, "Strings in a batch."),
     "pool": (int, "Batches' worth of strings sorted by length together; 1 for none."),
-    "learning_rate": (float, "AdamW's rate at its peak."),
+    "optimizer": (click.Choice(OPTIMIZERS), "What moves the weights."),
+    "learning_rate": (float, "The rate at its peak."),
     "warmup": (int, "Steps in which the rate rises."),
-    "weight_decay": (float, "AdamW's weight decay, on matrices."),
+    "weight_decay": (float, "Weight decay, on matrices."),
     "beta2": (float, "AdamW's decay of the second moment."),
     "clip": (float, "Largest norm of the gradient."),
     "average": (float, "Decay of the average of weights; 0 for none."),
