@@ -23,7 +23,8 @@ class CNNConfig:
         skip: S, the channels of the skip path.
         layers: how many; the dilation of layer i is 2 ** (i % cycle). 0 for two cycles.
         cycle: layers until the dilation starts at 1 again; 0 for as many as see the longest string.
-        dropout: the share of channels dropped in training, at every position of a string the same.
+        dropout: the share of values dropped in training: of embeddings and at the end the same ones at
+            every position of a string, of each layer's gated output any.
     """
 
     hidden: int = 128
@@ -52,12 +53,14 @@ class Gate(nn.Module):
 class Layer(nn.Module):
     """A gated, dilated convolution of kernel size 2 with a residual and a skip output."""
 
-    def __init__(self, hidden: int, skip: int, dilation: int, is_last: bool) -> None:
+    def __init__(self, config: CNNConfig, dilation: int, is_last: bool) -> None:
         super().__init__()
+        hidden, skip = config.hidden, config.skip
         self.dilation: int = dilation
         self.old = nn.Linear(hidden, 2 * hidden, bias=False)  # of the character `dilation` ago
         self.new = nn.Linear(hidden, 2 * hidden)
         self.gate = Gate()
+        self.dropout = nn.Dropout(config.dropout)
         self.residual = None if is_last else nn.Linear(hidden, hidden)
         self.skip = nn.Linear(hidden, skip)
 
@@ -68,7 +71,7 @@ class Layer(nn.Module):
             x: [..., H].
             before: what x was `dilation` characters ago, zero before the start: [..., H].
         """
-        z = self.gate(self.old(before) + self.new(x))  # [..., H]
+        z = self.dropout(self.gate(self.old(before) + self.new(x)))  # [..., H]
         return x if self.residual is None else x + self.residual(z), self.skip(z)
 
 
@@ -87,10 +90,7 @@ class CNN(CharModel):
         cycle = config.cycle or max_length.bit_length()
         count = config.layers or CYCLES * cycle
         self.embedding = nn.Embedding(vocabulary_size, config.hidden)
-        layers = (
-            Layer(config.hidden, config.skip, 2 ** (i % cycle), is_last=i == count - 1)
-            for i in range(count)
-        )
+        layers = (Layer(config, 2 ** (i % cycle), is_last=i == count - 1) for i in range(count))
         self.layers = cast("list[Layer]", nn.ModuleList(layers))
         self.hidden = nn.Linear(config.skip, config.skip)
         self.head = nn.Linear(config.skip, vocabulary_size)
