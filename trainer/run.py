@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from trainer import files
-from trainer.config import RunConfig
+from trainer.config import FORMAT, RunConfig
 from trainer.data.dataset import Dataset, restore, save
 from trainer.errors import RunError
 from trainer.models.base import CharModel
@@ -107,7 +107,11 @@ class Run:
 
     def save(self, path: Path, content: Mapping[str, Any]) -> None:
         """Write a checkpoint beside, flush it, and rename it to `path`."""
-        mark = {"architecture": self.config.architecture, "alphabet": list(self.config.alphabet)}
+        mark = {
+            "format": FORMAT,
+            "architecture": self.config.architecture,
+            "alphabet": list(self.config.alphabet),
+        }
         files.write_atomically(path, lambda file: torch.save({**mark, **content}, file))
 
     def load(self, path: Path, model: CharModel) -> dict[str, Any]:
@@ -126,6 +130,10 @@ class Run:
         needed = {"averaged", "step"} | ({"model", "optimizer"} if path == self.last else set())
         if not isinstance(content, dict) or not needed <= content.keys():
             raise RunError(f"{path} is no checkpoint of this program, or not one of its kind")
+        if content.get("format") != FORMAT:
+            raise RunError(
+                f"{path} has the format {content.get('format')}, not {FORMAT}, which this version reads"
+            )
         if content.get("architecture") != self.config.architecture:
             raise RunError(
                 f"{path} is of the architecture '{content.get('architecture')}', "

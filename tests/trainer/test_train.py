@@ -187,7 +187,15 @@ def test_progress_tells_steps_and_time_even_before_an_evaluation(
 
 
 @pytest.mark.parametrize(
-    "kind", ["truncated", "another architecture", "not a checkpoint", "another kind"]
+    "kind",
+    [
+        "truncated",
+        "another architecture",
+        "not a checkpoint",
+        "another kind",
+        "another format",
+        "another alphabet",
+    ],
 )
 def test_a_checkpoint_that_is_not_the_runs_is_refused_by_name(
     tmp_path: Path, names: Path, runs: dict[str, Run], kind: str
@@ -201,6 +209,14 @@ def test_a_checkpoint_that_is_not_the_runs_is_refused_by_name(
             content, reason = runs["bigram"].last.read_bytes(), "is of the architecture 'bigram'"
         case "another kind":
             content, reason = runs["lstm"].best.read_bytes(), "is no checkpoint of this program"
+        case "another format":
+            found = torch.load(runs["lstm"].last, weights_only=True)
+            torch.save({**found, "format": 99}, run.last)
+            content, reason = run.last.read_bytes(), "has the format 99, not 1"
+        case "another alphabet":
+            found = torch.load(runs["lstm"].last, weights_only=True)
+            torch.save({**found, "alphabet": ["x"]}, run.last)
+            content, reason = run.last.read_bytes(), "has another alphabet"
         case _:
             content, reason = b"text", "is damaged or no checkpoint"
     run.last.write_bytes(content)
