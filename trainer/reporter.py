@@ -1,19 +1,16 @@
 """What a person sees of a training: a bar on a terminal, plain lines elsewhere."""
 
-import os
 import time
 from typing import Any
 
 import click
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from serving.errors import InvalidArgument
 from serving.sampling import SamplingParameters
 from trainer import preview
-from trainer.config import RunConfig, TrainingConfig
+from trainer.config import RunConfig
 from trainer.data.dataset import Dataset
 from trainer.models.base import CharModel
 
@@ -125,17 +122,3 @@ def reporter_for(
     """The reporter that suits where the output goes."""
     kind = BarReporter if is_terminal else PlainReporter
     return (kind if is_first else SilentReporter)(config, dataset, first_step)
-
-
-def environment(config: TrainingConfig) -> None:
-    """Set torch up so that the same seed gives the same weights on the same machine.
-
-    Raises:
-        InvalidArgument: a GPU is asked for and there is none.
-    """
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise InvalidArgument("device", "cuda was asked for, but torch finds no GPU here")
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is repeatable only with it
-    torch.use_deterministic_algorithms(True)

@@ -12,12 +12,13 @@ from trainer.backprop import parameters_of
 from trainer.config import RunConfig, knobs_of, resolve
 from trainer.data.batches import Part
 from trainer.data.dataset import DataConfig, Dataset, load
+from trainer.environment import prepare
 from trainer.evaluate import baselines, evaluate
 from trainer.loop import Reporter, count, fit
 from trainer.overfit import TRAINING_FLAGS as BY_HEART
 from trainer.overfit import first_strings
 from trainer.overfit import model_flags as forgetting
-from trainer.reporter import environment, reporter_for
+from trainer.reporter import reporter_for
 from trainer.run import Run
 from trainer.tensorboard import TensorBoardReporter
 from trainer.training import Training
@@ -51,7 +52,7 @@ def new_run(
         model_flags = {**forgetting(knobs_of(name)), **model_flags}
         training_flags = {**BY_HEART, **training_flags}
     model_config, training_config = resolve(name, model_flags, training_flags)
-    environment(training_config)
+    prepare(training_config)
     dataset = load(data)
     if overfit:
         dataset = first_strings(dataset, overfit)
@@ -92,7 +93,7 @@ def train(
         tensorboard: a folder for TensorBoard's files, if they are wanted.
     """
     config = run.config
-    environment(config.training)
+    prepare(config.training)
     parts = tensors(dataset, config, config.training.device)
     training = Training(config.build_model(), config.training, workers)
     if resume:

@@ -9,9 +9,9 @@ from trainer.cli.options import data_option
 from trainer.config import RunConfig, resolve
 from trainer.data.batches import Part
 from trainer.data.dataset import DataConfig, load
+from trainer.environment import prepare
 from trainer.lr_find import propose, sweep
 from trainer.models import MODELS
-from trainer.reporter import environment
 
 
 @click.command("lr-find")
@@ -22,7 +22,7 @@ from trainer.reporter import environment
 def command(model: str, data: Path, steps: int, seed: int) -> None:
     """Sweep the learning rate, draw the loss at each, and propose one."""
     knobs, training = resolve(model, {}, {"seed": seed})
-    environment(training)
+    prepare(training)
     dataset = load(DataConfig(data))
     config = RunConfig(
         model, knobs, training, dataset.vocabulary.alphabet, dataset.max_length, dataset.about
