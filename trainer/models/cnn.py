@@ -1,7 +1,7 @@
 """The CNN: dilated causal convolutions."""
 
 from dataclasses import dataclass
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -27,11 +27,11 @@ class CNNConfig:
             every position of a string, of each layer's gated output any.
     """
 
-    hidden: int = 128
-    skip: int = 256
+    hidden: int = 96
+    skip: int = 192
     layers: int = 0
     cycle: int = 0
-    dropout: float = 0.2
+    dropout: float = 0.25
 
     def __post_init__(self) -> None:
         checks.whole("hidden", self.hidden, 1, 8192)
@@ -83,6 +83,7 @@ class CNN(CharModel):
     """
 
     Config = CNNConfig
+    training_defaults: ClassVar = {"optimizer": "muon", "learning_rate": 0.006, "steps": 2500}
 
     def __init__(self, config: CNNConfig, vocabulary_size: int, max_length: int) -> None:
         super().__init__()

@@ -1,10 +1,20 @@
 """The GRU: gated recurrent units."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainer.models.base import States
-from trainer.models.recurrent import Recurrent
+from trainer.models.recurrent import Recurrent, RecurrentConfig
+
+
+@dataclass(frozen=True)
+class GRUConfig(RecurrentConfig):
+    """Knobs of the GRU: those of RecurrentConfig. Dropped recurrent weights were seen to harm it."""
+
+    weight_dropout: float = 0.0
 
 
 class GRU(Recurrent):
@@ -14,6 +24,8 @@ class GRU(Recurrent):
     (`linear_before_reset` in ONNX).
     """
 
+    Config = GRUConfig
+    training_defaults: ClassVar = {"steps": 5000}
     network = nn.GRU
     gates = 3
 

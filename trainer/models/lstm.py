@@ -1,5 +1,7 @@
 """The LSTM: long short-term memory."""
 
+from typing import ClassVar
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -13,6 +15,7 @@ class LSTM(Recurrent):
     The forget gate's bias starts at 1 (Jozefowicz et al. 2015), so that early on little is forgotten.
     """
 
+    training_defaults: ClassVar = {"steps": 8000}
     network = nn.LSTM
     gates = 4
     memories = ("hidden", "cell")

@@ -56,7 +56,6 @@ class Recurrent(CharModel):
     """
 
     Config = RecurrentConfig
-    training_defaults: ClassVar = {"steps": 8000}
     network: ClassVar[Callable[..., nn.RNNBase]]
     gates: ClassVar[int]
     memories: ClassVar[tuple[str, ...]] = ("hidden",)

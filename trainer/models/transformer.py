@@ -141,6 +141,7 @@ class Transformer(CharModel):
     """
 
     Config = TransformerConfig
+    training_defaults: ClassVar = {"optimizer": "muon", "learning_rate": 0.006, "steps": 3000}
     block: ClassVar[type[Block]] = Block
 
     def __init__(self, config: TransformerConfig, vocabulary_size: int, max_length: int) -> None:
