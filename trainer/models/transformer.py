@@ -27,7 +27,7 @@ class TransformerConfig:
     layers: int = 4
     heads: int = 4
     embedding: int = 128
-    dropout: float = 0.2
+    dropout: float = 0.1
 
     def __post_init__(self) -> None:
         checks.whole("layers", self.layers, 1, 64)
@@ -141,7 +141,7 @@ class Transformer(CharModel):
     """
 
     Config = TransformerConfig
-    training_defaults: ClassVar = {"optimizer": "muon", "learning_rate": 0.006, "steps": 3000}
+    training_defaults: ClassVar = {"optimizer": "muon", "learning_rate": 0.006, "steps": 2000}
     block: ClassVar[type[Block]] = Block
 
     def __init__(self, config: TransformerConfig, vocabulary_size: int, max_length: int) -> None:
