@@ -22,13 +22,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     """Turns what a unary method raises into a status.
 
     Requests are parsed in here too, since grpc itself answers a malformed one with UNKNOWN.
-
-    Attributes:
-        under_way: calls of unary methods that have not been answered yet.
     """
-
-    def __init__(self) -> None:
-        self.under_way = 0
 
     async def intercept_service(
         self,
@@ -40,20 +34,10 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         if handler is None or handler.unary_unary is None:
             return handler
         return grpc.unary_unary_rpc_method_handler(
-            self._counted(guarded(handler.unary_unary, handler.request_deserializer)),
+            guarded(handler.unary_unary, handler.request_deserializer),
             request_deserializer=None,
             response_serializer=handler.response_serializer,
         )
-
-    def _counted(self, behaviour: Any) -> Any:
-        async def call(content: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            self.under_way += 1
-            try:
-                return await behaviour(content, context)
-            finally:
-                self.under_way -= 1
-
-        return call
 
 
 def guarded(behaviour: Any, deserializer: Deserializer | None) -> Any:

@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
+import os
 import signal
 from collections.abc import Callable
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from makemore.v1 import generation_service_pb2, model_service_pb2
@@ -14,6 +15,7 @@ from makemore.v1.generation_service_pb2_grpc import add_GenerationServiceService
 from makemore.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
 from serving.config import ServerConfig
 from serving.errors import Unavailable
+from serving.health import NOT_SERVING, SERVING, HealthServicer
 from serving.host import Host
 from serving.interceptors import ErrorInterceptor
 from serving.repository import Repository
@@ -32,11 +34,10 @@ OPTIONS = (
     ("grpc.so_reuseport", 0),  # a second server on the port fails instead of taking half the calls
     ("grpc.max_receive_message_length", 2**20),
 )
-POLL = 0.02
-"""Seconds between two looks at whether calls are still under way."""
 
-_SERVING = health_pb2.HealthCheckResponse.SERVING
-_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+AT_ONCE = 1
+"""The exit status after a second signal."""
 
 
 class Server:
@@ -51,9 +52,9 @@ class Server:
         self.port = 0
         repository = Repository(config.repository, config.default_model, config.threads)
         self.host = Host(repository, config.max_rows)
-        self._health = health.aio.HealthServicer()
-        self._interceptor = ErrorInterceptor()
+        self._health = HealthServicer()
         self._server: grpc.aio.Server | None = None
+        self._stopping: asyncio.Future[None] | None = None
 
     async def start(self) -> None:
         """Bind the port, load and warm up every model, then say that it is serving.
@@ -62,7 +63,7 @@ class Server:
             Unavailable: the port cannot be bound.
             NotFound: there is no model to serve.
         """
-        await self._health.set("", _NOT_SERVING)
+        await self._health.set("", NOT_SERVING)
         self._server = self._build()
         try:
             self.port = self._server.add_insecure_port(self.config.listen)
@@ -78,10 +79,10 @@ class Server:
             await self.stop(0)
             raise
         for name in self._health_names():
-            await self._health.set(name, _SERVING)
+            await self._health.set(name, SERVING)
 
     def _build(self) -> grpc.aio.Server:
-        server = grpc.aio.server(interceptors=[self._interceptor], options=OPTIONS)
+        server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=OPTIONS)
         add_GenerationServiceServicer_to_server(GenerationService(self.host), server)
         add_ModelServiceServicer_to_server(ModelService(self.host), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -97,15 +98,16 @@ class Server:
     async def stop(self, grace: float) -> None:
         """Say NOT_SERVING, refuse new calls, let those under way finish for `grace` seconds.
 
-        Streams that watch the health have no end of their own, so they do not count as under way.
+        Called again, it waits for the first call's end: grpc's own server crashes when stopped twice.
         """
-        await self._health.enter_graceful_shutdown()
+        if self._stopping is None:
+            self._stopping = asyncio.ensure_future(self._stop(grace))
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self, grace: float) -> None:
+        await self._health.end()
         if self._server is not None:
-            draining = asyncio.create_task(self._server.stop(grace))
-            while self._interceptor.under_way and not draining.done():
-                await asyncio.sleep(POLL)
-            await self._server.stop(0)
-            await draining
+            await self._server.stop(grace)
         await asyncio.to_thread(self.host.stop)
 
 
@@ -134,11 +136,14 @@ async def run(config: ServerConfig, announce: Callable[[Server], None]) -> None:
         log.info("stopping: calls under way have %g s; a second signal ends them", config.grace)
     else:
         server.host.give_up()
-    draining = asyncio.create_task(server.stop(config.grace))
-    at_once = asyncio.create_task(second.wait())
+    draining, at_once = (
+        asyncio.create_task(server.stop(config.grace)),
+        asyncio.create_task(second.wait()),
+    )
     await asyncio.wait({draining, at_once}, return_when=asyncio.FIRST_COMPLETED)
     if not draining.done():
-        await server.stop(0)
-    for task in (at_once, stopping, starting):
+        log.warning("stopped at once: calls under way are lost")
+        os._exit(AT_ONCE)
+    for task in (at_once, stopping):
         task.cancel()
-    await draining
+    await asyncio.gather(draining, starting, return_exceptions=True)

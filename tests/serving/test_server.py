@@ -19,6 +19,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from makemore.v1 import generation_service_pb2 as pb
+from makemore.v1.generation_service_pb2_grpc import GenerationServiceStub
 from serving import repository as repository_module
 from serving.client import Client
 from serving.config import ServerConfig
@@ -56,6 +58,36 @@ def test_a_signal_lets_calls_under_way_finish_and_ends_with_status_0(number: int
             process.send_signal(number)
             assert len(call.result(30).samples) == 1000
         assert process.wait(30) == 0
+
+
+def test_a_second_signal_ends_at_once(repository: Path) -> None:
+    """While calls are under way that would take many seconds."""
+    with serving(repository) as (process, address), grpc.insecure_channel(address) as channel:
+        stub = GenerationServiceStub(channel)
+        asked = pb.GenerateRequest(n=1000, model="transformer")
+        stub.Generate(pb.GenerateRequest(model="transformer"), timeout=10)
+        calls: list[Any] = [stub.Generate.future(asked) for _ in range(60)]
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(3) == 1
+        assert any(call.exception() for call in calls)
+
+
+def test_stopping_twice_is_stopping_once(tmp_path: Path) -> None:
+    """grpc's server, stopped a second time while it stops, ended the process."""
+    publish(tmp_path, model_bytes())
+
+    async def scenario() -> None:
+        server = Server(ServerConfig(tmp_path, "127.0.0.1:0"))
+        await server.start()
+        await asyncio.gather(server.stop(1), server.stop(0), server.stop(0))
+        await server.stop(0)
+
+    for _ in range(20):
+        asyncio.run(scenario())
 
 
 def test_a_watcher_of_the_health_does_not_hold_up_the_end() -> None:
