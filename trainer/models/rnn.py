@@ -14,15 +14,16 @@ from trainer.models.recurrent import Recurrent, RecurrentConfig
 class RNNConfig(RecurrentConfig):
     """Knobs of the RNN: those of RecurrentConfig."""
 
-    dropout: float = 0.2
-    weight_dropout: float = 0.2
+    hidden: int = 320
+    dropout: float = 0.3
+    weight_dropout: float = 0.0
 
 
 class RNN(Recurrent):
     """Mikolov et al. 2010, "Recurrent neural network based language model" (Interspeech)."""
 
     Config = RNNConfig
-    training_defaults: ClassVar = {"optimizer": "muon", "learning_rate": 0.003, "steps": 4000}
+    training_defaults: ClassVar = {"optimizer": "muon", "learning_rate": 0.004, "steps": 4000}
     network = nn.RNN
     gates = 1
 
