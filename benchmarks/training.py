@@ -11,23 +11,17 @@ import click
 import torch
 
 from benchmarks import reference, tables
+from trainer.data.batches import Part
 from trainer.data.dataset import SHIPPED, DataConfig, Dataset, load
 from trainer.data.split import Shares
 from trainer.loop import fit
 from trainer.models import MODELS
 from trainer.presets import PRESETS
-from trainer.reporter import PlainReporter
+from trainer.reporter import SilentReporter
 from trainer.train import new_run, tensors
 from trainer.training import Training
 
 QUIET = {"sample_every": 0, "threads": 1, "evaluate_every": 50}
-
-
-class Silent(PlainReporter):
-    """Says nothing."""
-
-    def say(self, text: str) -> None:
-        """Nothing."""
 
 
 def seconds_to(
@@ -54,7 +48,7 @@ def seconds_to(
                 reached.append(time.perf_counter() - started)
             return bool(reached)
 
-        fit(state, run, parts, Silent(run.config, dataset), is_stopping)
+        fit(state, run, parts, SilentReporter(run.config, dataset), is_stopping)
         is_stopping()
         return (
             reached[0] if reached else float("inf"),
@@ -66,7 +60,7 @@ def seconds_to(
 def reference_best(dataset: Dataset, steps: int) -> reference.Look:
     """Where the plain loop is at its best."""
     vocabulary, longest = dataset.vocabulary, dataset.max_length
-    dev = tensors_of(dataset)
+    dev = Part(dataset.parts["dev"], vocabulary)
     looks = []
     for look in reference.looks(dataset.parts["train"], dev, vocabulary, longest, steps):
         click.echo(
@@ -74,13 +68,6 @@ def reference_best(dataset: Dataset, steps: int) -> reference.Look:
         )
         looks.append(look)
     return min(looks, key=lambda look: look.dev_nll)
-
-
-def tensors_of(dataset: Dataset) -> Any:
-    """The dev part as tensors."""
-    from trainer.data.batches import Part
-
-    return Part(dataset.parts["dev"], dataset.vocabulary)
 
 
 @click.command()

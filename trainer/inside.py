@@ -31,7 +31,6 @@ class Inside:
         scores: of the parts that have strings.
         activations: of one batch, by layer: [N, units].
         gradients: of one batch, by matrix.
-        weights: by matrix.
         embedding: the characters' vectors [V, E], if there are any.
         bigram: counts of character pairs in train, [V, V].
         samples: strings that the model made.
@@ -45,7 +44,6 @@ class Inside:
     scores: Mapping[str, Score]
     activations: Mapping[str, Floats]
     gradients: Mapping[str, Floats]
-    weights: Mapping[str, Floats]
     embedding: Floats | None
     bigram: "np.ndarray[Any, np.dtype[np.int64]]"
     samples: list[str]
@@ -93,7 +91,6 @@ def look_inside(run: Run) -> Inside:
         scores={name: evaluate(model, part) for name, part in parts.items()},
         activations=_activations(model, batch[0]),
         gradients=_gradients(model, *batch),
-        weights={n: _array(p) for n, p in model.named_parameters() if p.dim() > 1},
         embedding=_embedding(model),
         bigram=_bigram(parts["train"]),
         samples=samples,

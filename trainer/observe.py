@@ -23,10 +23,12 @@ class Observer:
 
     def update(self, training: Training, tokens: Tensor, targets: Tensor) -> Tensor:
         """Let a training take a step, and look at every so many of them; the batch's loss."""
-        if training.step % self.every or not training.workers.is_first:
-            loss = training.update(tokens, targets)
-        else:
+        if not training.workers.is_first:  # who writes nothing has nothing to gather
+            return training.update(tokens, targets)
+        if training.step % self.every == 0:
             loss = self._watched(training, tokens, targets)
+        else:
+            loss = training.update(tokens, targets)
         self._losses.append(loss)
         return loss
 

@@ -188,9 +188,8 @@ def _make_room(path: Path, overwrite: bool) -> None:
         raise RunError(
             f"{path} holds other things than a run ({sorted(foreign)[0]}); choose another --run"
         )
-    for name in sorted(
-        entries, key=lambda name: name != "config.json"
-    ):  # without it, no run is left
+    # The configuration first: without it, what is left is no run.
+    for name in sorted(entries, key=lambda name: name != "config.json"):
         if entries[name].is_dir():
             shutil.rmtree(entries[name])
         else:

@@ -3,16 +3,15 @@
 import errno
 import hashlib
 import os
-import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from serving.errors import InvalidArgument
+from serving.repository import NAME
 from trainer import files
 from trainer.errors import RunError
 
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
 SUMS = "SHA256SUMS"
 
 
