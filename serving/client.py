@@ -7,18 +7,19 @@ with Client("127.0.0.1:50051") as client:
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any, Self, TypeVar
 
 import grpc
 
-from makemore.v1 import generation_service_pb2 as generation_pb
+from makemore.v1 import generation_service_pb2 as pb
 from makemore.v1 import model_service_pb2 as model_pb
 from makemore.v1.generation_service_pb2_grpc import GenerationServiceStub
 from makemore.v1.model_service_pb2_grpc import ModelServiceStub
 from serving import checks
-from serving.errors import InvalidArgument, NoServer, Unavailable
-from serving.status import error_of
+from serving.api.status import error_of
+from serving.errors import InvalidArgument, NoServer, ServingError, Unavailable
 
 TIMEOUT = 30.0
 MAX_TIMEOUT = 86400.0
@@ -45,6 +46,10 @@ SERVICE_CONFIG = {
     "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
 }
 
+MAX_TEXTS = 4096
+MAX_PREFIXES = 1024
+_SAMPLING = set(pb.Sampling.DESCRIPTOR.fields_by_name)
+
 Response = TypeVar("Response")
 
 
@@ -55,8 +60,8 @@ class Client:
         address: host:port.
         timeout: seconds that a call may take, retries included; at most a day.
 
-    Every method raises an error of serving.errors: InvalidArgument, NotFound, DeadlineExceeded,
-    Unavailable, or ServingError for any other status.
+    Every method raises an error of serving.errors: InvalidArgument, NotFound, FailedPrecondition,
+    DeadlineExceeded, Unavailable, or ServingError for any other status.
     """
 
     def __init__(self, address: str, timeout: float = TIMEOUT) -> None:
@@ -81,27 +86,84 @@ class Client:
         self._channel.close()
 
     def generate(
+        self, prefix: str = "", n: int = 1, *, allow_partial: bool = False, **settings: Any
+    ) -> pb.GenerateResponse:
+        """`n` strings that begin with `prefix`.
+
+        Args:
+            prefix: what each string begins with.
+            n: how many.
+            allow_partial: take what there is when the time is up.
+            settings: `model`, and any field of the messages Sampling and Constraints; what is None is left
+                to the model.
+        """
+        request = _generate_request(prefix, n, settings, allow_partial)
+        return self._call(self._generation.Generate, request)
+
+    def stream(
+        self, prefix: str = "", n: int = 1, *, start_index: int = 0, **settings: Any
+    ) -> Iterator[pb.StreamGenerateResponse]:
+        """The messages of a stream: a header, then samples in the order of their index, then a trailer.
+
+        Args:
+            prefix: what each string begins with.
+            n: how many strings, counted from index 0.
+            start_index: of the first string to be sent; then `seed` is needed.
+            settings: as for `generate`.
+        """
+        request = _built(
+            lambda: pb.StreamGenerateRequest(
+                request=_generate_request(prefix, n, settings), start_index=start_index
+            )
+        )
+        call = self._generation.StreamGenerate(request, timeout=self.timeout)
+        try:
+            yield from call
+        except grpc.RpcError as failure:
+            raise self._error(failure) from None
+        finally:
+            call.cancel()
+
+    def score(
+        self, texts: Iterable[str], *, model: str = "", characters: bool = False
+    ) -> list[pb.TextScore]:
+        """How likely each of any number of texts is."""
+        scores: list[pb.TextScore] = []
+        for part in _parts(texts, MAX_TEXTS):
+            request = _built(pb.ScoreRequest, texts=part, model=model, characters=characters)
+            scores.extend(self._call(self._generation.Score, request).scores)
+        return scores
+
+    def next_characters(
+        self, prefixes: Iterable[str], *, model: str = "", top: int = 0
+    ) -> list[pb.NextDistribution]:
+        """What may follow each of any number of prefixes, the most likely first."""
+        found: list[pb.NextDistribution] = []
+        for part in _parts(prefixes, MAX_PREFIXES):
+            request = _built(pb.NextCharactersRequest, prefixes=part, model=model, top=top)
+            found.extend(self._call(self._generation.NextCharacters, request).distributions)
+        return found
+
+    def list_top_strings(
         self,
         prefix: str = "",
-        n: int = 1,
+        n: int = 10,
         *,
         model: str = "",
-        temperature: float | None = None,
-        top_k: int | None = None,
-        seed: int | None = None,
-        max_length: int | None = None,
-    ) -> generation_pb.GenerateResponse:
-        """`n` strings that begin with `prefix`; what is None is left to the model."""
+        max_expansions: int | None = None,
+        **constraints: Any,
+    ) -> pb.ListTopStringsResponse:
+        """The most likely strings; `constraints` are fields of the message Constraints."""
         request = _built(
-            lambda: generation_pb.GenerateRequest(
+            lambda: pb.ListTopStringsRequest(
                 prefix=prefix,
                 n=n,
                 model=model,
-                sampling=generation_pb.Sampling(temperature=temperature, top_k=top_k, seed=seed),
-                constraints=generation_pb.Constraints(max_length=max_length),
+                max_expansions=max_expansions,
+                constraints=pb.Constraints(**constraints),
             )
         )
-        return self._call(self._generation.Generate, request)
+        return self._call(self._generation.ListTopStrings, request)
 
     def get_model(self, name: str = "") -> model_pb.Model:
         """One model."""
@@ -123,15 +185,43 @@ class Client:
         try:
             return method(request, timeout=self.timeout)
         except grpc.RpcError as call:
-            error = error_of(call)  # type: ignore[arg-type]  # grpc raises the call itself
-            if isinstance(error, Unavailable) and "failed to connect" in str(error):
-                error = NoServer(f"no server answers at {self.address}: {error}")
-            raise error from None
+            raise self._error(call) from None
+
+    def _error(self, call: grpc.RpcError) -> ServingError:
+        error = error_of(call)  # type: ignore[arg-type]  # grpc raises the call itself
+        if isinstance(error, Unavailable) and "failed to connect" in str(error):
+            return NoServer(f"no server answers at {self.address}: {error}")
+        return error
 
 
-def _built(build: Callable[[], Response]) -> Response:
+def _generate_request(
+    prefix: str, n: int, settings: Mapping[str, Any], allow_partial: bool = False
+) -> pb.GenerateRequest:
+    given = {name: value for name, value in settings.items() if value is not None}
+    model = given.pop("model", "")
+    sampling = {name: given.pop(name) for name in list(given) if name in _SAMPLING}
+    return _built(
+        lambda: pb.GenerateRequest(
+            prefix=prefix,
+            n=n,
+            model=model,
+            sampling=pb.Sampling(**sampling),
+            constraints=pb.Constraints(**given),
+            allow_partial=allow_partial,
+        )
+    )
+
+
+def _parts(texts: Iterable[str], most: int) -> Iterator[list[str]]:
+    """The texts in lists of at most so many."""
+    every = iter(texts)
+    while part := list(islice(every, most)):
+        yield part
+
+
+def _built(build: Callable[..., Response], **fields: Any) -> Response:
     """A message; a value that no field can hold is the caller's error, like one that is refused."""
     try:
-        return build()
+        return build(**fields)
     except (ValueError, TypeError) as error:
         raise InvalidArgument("request", str(error)) from None

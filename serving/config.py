@@ -8,6 +8,8 @@ from serving import checks
 from serving.errors import InvalidArgument
 
 LISTEN = "127.0.0.1:50051"
+_SIZE = re.compile(r"(\d{1,9}) ?(KiB|MiB|GiB)?", re.ASCII)
+_UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]/]+):(\d{1,5})", re.ASCII)
 
 
@@ -21,6 +23,8 @@ class ServerConfig:
         default_model: what a request without a model means; empty for the only one there is.
         max_rows: strings that one model runs at once, 2 to 4,096.
         threads: of onnxruntime, for each model; 1 is best for small ones.
+        prefix_cache: bytes that each model's prefix tree may take; 0 does without.
+        forbidden: substrings that no string may have, whoever asks.
         grace: seconds that calls under way have after a signal to stop.
     """
 
@@ -29,6 +33,8 @@ class ServerConfig:
     default_model: str = ""
     max_rows: int = 256
     threads: int = 1
+    prefix_cache: int = 64 * 2**20
+    forbidden: tuple[str, ...] = ()
     grace: float = 30.0
 
     def __post_init__(self) -> None:
@@ -37,9 +43,18 @@ class ServerConfig:
             raise InvalidArgument("listen", f"'{self.listen}' is not host:port, such as {LISTEN}")
         checks.whole("max_rows", self.max_rows, 2, 4096)
         checks.whole("threads", self.threads, 1, 1024)
+        checks.whole("prefix_cache", self.prefix_cache, 0, 2**40)
         checks.real("grace", self.grace, 0.0, 86400.0)
 
     @property
     def host(self) -> str:
         """The host part of `listen`."""
         return self.listen.rpartition(":")[0]
+
+
+def parse_size(field: str, text: str) -> int:
+    """Bytes from `64MiB`, `512KiB`, `1GiB` or a bare number; raises InvalidArgument."""
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise InvalidArgument(field, f"'{text}' is no size such as 64MiB")
+    return int(match[1]) * _UNITS[match[2] or ""]

@@ -4,12 +4,13 @@ MakemoreError                what was wrong, where, and what to do; the command 
  ├─ ServingError             has a canonical gRPC code by name, so that one table maps them all
  │   ├─ InvalidArgument      the caller's fault: names the field
  │   ├─ NotFound             the caller asked for a model or version that is not there
+ │   ├─ FailedPrecondition   the model's files cannot tell what was asked for
  │   ├─ DeadlineExceeded     the caller's time ran out
  │   └─ Unavailable          not ready, or going away: try again
  │       └─ NoServer         nothing answers at the address
  └─ BadModel                 a published version that the repository refuses
 
-The engine raises these and knows no gRPC type; `serving.status` turns them into statuses.
+The engine raises these and knows no gRPC type; `serving.api.status` turns them into statuses.
 """
 
 from typing import ClassVar
@@ -42,6 +43,12 @@ class NotFound(ServingError):
     """No such model or version."""
 
     code = "NOT_FOUND"
+
+
+class FailedPrecondition(ServingError):
+    """The model lacks what the request needs."""
+
+    code = "FAILED_PRECONDITION"
 
 
 class DeadlineExceeded(ServingError):

@@ -2,7 +2,7 @@
 
 import logging
 
-from serving.engine import Engine
+from serving.engine.engine import PREFIX_CACHE, Engine
 from serving.errors import NotFound, Unavailable
 from serving.repository import Model, Repository
 
@@ -15,11 +15,15 @@ class Host:
     Args:
         repository: read by `start`.
         max_rows: strings that each engine runs at once.
+        prefix_cache: bytes that each engine's prefix tree may take.
     """
 
-    def __init__(self, repository: Repository, max_rows: int) -> None:
+    def __init__(
+        self, repository: Repository, max_rows: int, prefix_cache: int = PREFIX_CACHE
+    ) -> None:
         self.repository = repository
         self.max_rows = max_rows
+        self.prefix_cache = prefix_cache
         self._engines: dict[str, Engine] = {}
         self._is_ready = False
         self._is_given_up = False
@@ -45,7 +49,7 @@ class Host:
 
     def _start_engine(self, model: Model) -> None:
         try:
-            engine = Engine(model.session, self.max_rows)
+            engine = Engine(model.session, self.max_rows, self.prefix_cache)
             engine.start()
         except Exception as error:  # the runtime raises many kinds
             self.repository.refuse(model.folder, f"the first step fails: {error}")

@@ -12,8 +12,9 @@ from functools import cached_property
 from typing import Any, Self
 
 from serving import checks
+from serving.engine.sampling import SamplingParameters
 from serving.errors import BadModel, MakemoreError
-from serving.sampling import SamplingParameters
+from serving.percentiles import HeldOut
 from serving.vocabulary import Vocabulary
 
 KEY = "makemore.manifest"
@@ -74,6 +75,7 @@ class Manifest:
     training: Mapping[str, Any] = field(default_factory=dict)
     dataset: Mapping[str, Any] = field(default_factory=dict)
     recommended: Mapping[str, Any] = field(default_factory=dict)
+    held_out: HeldOut | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
@@ -103,6 +105,8 @@ class Manifest:
         return SamplingParameters(
             temperature=_number(self.recommended, "temperature", (int, float), 1.0),
             top_k=_number(self.recommended, "top_k", int, 0),
+            top_p=_number(self.recommended, "top_p", (int, float), 1.0),
+            min_p=_number(self.recommended, "min_p", (int, float), 0.0),
         )
 
     def part_metrics(self, part: str) -> dict[str, Any]:
@@ -143,12 +147,15 @@ class Manifest:
             **{key: value[key] for key in _KINDS if key in value and key not in _LISTS},
             alphabet=tuple(value["alphabet"]),
             states=tuple(StateSpec.parse(state) for state in value["states"]),
+            held_out=HeldOut.parse(value["held_out"]) if "held_out" in value else None,
             extra={key: value[key] for key in value if key not in _KNOWN},
         )
 
     def to_json(self) -> str:
         """The JSON text that `parse` reads."""
         value = asdict(self)
+        if self.held_out is None:
+            del value["held_out"]
         return json.dumps(value | value.pop("extra"), ensure_ascii=False, allow_nan=False)
 
 
@@ -168,6 +175,6 @@ def _short(value: object) -> str:
 
 _JSON = {str: "string", int: "whole number", list: "list", dict: "object"}
 _REQUIRED = {"name": str, "architecture": str, "alphabet": list, "max_length": int, "states": list}
-_LISTS = ("alphabet", "states")
+_LISTS = ("alphabet", "states", "held_out")
 _KNOWN = {f.name for f in fields(Manifest)} - {"extra"}
 _KINDS = _REQUIRED | dict.fromkeys(sorted(_KNOWN - set(_REQUIRED) - {"format_version"}), dict)

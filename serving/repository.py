@@ -9,10 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from serving.constraints.taken import Known
+from serving.engine.session import OrtSession
 from serving.errors import BadModel, InvalidArgument, NotFound
 from serving.manifest import Manifest
-from serving.session import OrtSession
 
+MODEL = "model.onnx"
+KNOWN = "known.u64"
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
 VERSION = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 SUM_LINE = re.compile(r"([0-9a-f]{64}) [ *]([A-Za-z0-9._-]+)", re.ASCII)
@@ -27,6 +30,7 @@ class Model:
     version: int
     digest: str
     session: OrtSession
+    known: Known | None = None
 
     @property
     def manifest(self) -> Manifest:
@@ -47,8 +51,8 @@ class Refusal:
     reason: str
 
 
-def read_verified(folder: Path) -> bytes:
-    """The bytes of model.onnx, once every file holds the sum that SHA256SUMS has for it.
+def read_verified(folder: Path) -> dict[str, bytes]:
+    """The bytes of every file by name, each holding the sum that SHA256SUMS has for it.
 
     Raises:
         BadModel: a file is missing, or is not what was published.
@@ -57,7 +61,7 @@ def read_verified(folder: Path) -> bytes:
         sums = (folder / "SHA256SUMS").read_text(encoding="ascii").splitlines()
     except (OSError, ValueError) as error:
         raise BadModel(f"SHA256SUMS cannot be read: {error}") from None
-    model: bytes | None = None
+    contents = {}
     for line in sums:
         match = SUM_LINE.fullmatch(line)
         if match is None:
@@ -68,21 +72,22 @@ def read_verified(folder: Path) -> bytes:
             raise BadModel(f"{match[2]} cannot be read: {error.strerror}") from None
         if hashlib.sha256(content).hexdigest() != match[1]:
             raise BadModel(f"{match[2]} is not what was published: its SHA-256 does not hold")
-        if match[2] == "model.onnx":
-            model = content
-    if model is None:
-        raise BadModel("SHA256SUMS does not name model.onnx")
-    return model
+        contents[match[2]] = content
+    if MODEL not in contents:
+        raise BadModel(f"SHA256SUMS does not name {MODEL}")
+    return contents
 
 
 def load_version(folder: Path, threads: int = 1) -> Model:
     """A version from its folder; raises BadModel."""
-    content = read_verified(folder)
-    session = OrtSession(content, threads)
+    contents = read_verified(folder)
+    known = Known.parse(contents[KNOWN]) if KNOWN in contents else None
+    session = OrtSession(contents[MODEL], threads)
     name = folder.parent.name
     if session.manifest.name != name:
         raise BadModel(f"manifest: name is '{session.manifest.name}', the folder's '{name}'")
-    return Model(folder, name, int(folder.name), hashlib.sha256(content).hexdigest(), session)
+    digest = hashlib.sha256(contents[MODEL]).hexdigest()
+    return Model(folder, name, int(folder.name), digest, session, known)
 
 
 class Repository:

@@ -13,13 +13,14 @@ from grpc_reflection.v1alpha import reflection
 from makemore.v1 import generation_service_pb2, model_service_pb2
 from makemore.v1.generation_service_pb2_grpc import add_GenerationServiceServicer_to_server
 from makemore.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
+from serving.api.health import NOT_SERVING, SERVING, HealthServicer
+from serving.api.interceptors import ErrorInterceptor
+from serving.api.models import ModelService
+from serving.api.service import GenerationService
 from serving.config import ServerConfig
 from serving.errors import Unavailable
-from serving.health import NOT_SERVING, SERVING, HealthServicer
 from serving.host import Host
-from serving.interceptors import ErrorInterceptor
 from serving.repository import Repository
-from serving.service import GenerationService, ModelService
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class Server:
         self.config = config
         self.port = 0
         repository = Repository(config.repository, config.default_model, config.threads)
-        self.host = Host(repository, config.max_rows)
+        self.host = Host(repository, config.max_rows, config.prefix_cache)
         self._health = HealthServicer()
         self._server: grpc.aio.Server | None = None
         self._stopping: asyncio.Future[None] | None = None
@@ -83,7 +84,9 @@ class Server:
 
     def _build(self) -> grpc.aio.Server:
         server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=OPTIONS)
-        add_GenerationServiceServicer_to_server(GenerationService(self.host), server)
+        add_GenerationServiceServicer_to_server(
+            GenerationService(self.host, self.config.forbidden), server
+        )
         add_ModelServiceServicer_to_server(ModelService(self.host), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)

@@ -76,8 +76,12 @@ class Vocabulary:
         try:
             return [self._ids[character] for character in text]
         except KeyError:
-            position = next(i for i, c in enumerate(text) if c not in self._ids)
+            position = self.unknown(text)[0]
             raise UnknownCharacter(text[position], position) from None
+
+    def unknown(self, text: str) -> list[int]:
+        """Positions of the characters of normalised text that are not in the alphabet."""
+        return [position for position, c in enumerate(text) if c not in self._ids]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids, none of them the boundary."""

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from serving.sampling import Float64
-from serving.session import OrtSession, StepSession, initial_states
+from serving.engine.sampling import Float64
+from serving.engine.session import OrtSession, StepSession, initial_states
 from trainer.data.batches import IGNORED, Part
 from trainer.export import graph
 from trainer.models.base import CharModel

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from serving.sampling import SamplingParameters
+from serving.engine.sampling import SamplingParameters
 from trainer import preview
 from trainer.data.batches import IGNORED, Batches, Part
 from trainer.data.dataset import Dataset

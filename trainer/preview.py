@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from serving.reference import generate
-from serving.sampling import SamplingParameters
+from serving.engine.reference import generate
+from serving.engine.sampling import SamplingParameters
 from trainer.config import RunConfig
 from trainer.data.dataset import Dataset
 from trainer.data.split import PARTS

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from serving.sampling import SamplingParameters
+from serving.engine.sampling import SamplingParameters
 from trainer import preview
 from trainer.config import RunConfig
 from trainer.data.dataset import Dataset

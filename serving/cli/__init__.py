@@ -36,6 +36,9 @@ COMMANDS = {
     "export": Target("trainer.cli.export", "train", "Publish a run as a step graph."),
     "serve": Target("serving.cli.serve", "serve", "Serve published models over gRPC."),
     "generate": Target("serving.cli.generate", "serve", "Ask a running server for strings."),
+    "score": Target("serving.cli.score", "serve", "Tell how likely the lines of a file are."),
+    "next": Target("serving.cli.next", "serve", "Tell which characters may come next."),
+    "top": Target("serving.cli.top", "serve", "Print the most likely strings."),
     "demo": Target(
         "trainer.cli.demo", "train", "Train, export, serve and ask, in a minute or two."
     ),

@@ -3,11 +3,13 @@
 import asyncio
 import logging
 from pathlib import Path
+from typing import Any, TextIO
 
 import click
 
-from serving.config import LISTEN, ServerConfig
+from serving.config import LISTEN, ServerConfig, parse_size
 from serving.server import Server, run
+from serving.vocabulary import normalise
 
 
 @click.command("serve")
@@ -25,14 +27,29 @@ from serving.server import Server, run
 @click.option("--max-rows", default=256, show_default=True, help="Strings a model runs at once.")
 @click.option("--threads", default=1, show_default=True, help="Threads of each model's steps.")
 @click.option(
+    "--prefix-cache",
+    default="64MiB",
+    show_default=True,
+    help="Memory for prefixes that need not be computed again, for each model; 0 for none.",
+)
+@click.option(
+    "--forbidden",
+    type=click.File(encoding="utf-8"),
+    help="File of substrings, one a line, that no string may have.",
+)
+@click.option(
     "--grace", default=30.0, show_default=True, help="Seconds for calls under way when stopped."
 )
-def command(
-    repository: Path, listen: str, default_model: str, max_rows: int, threads: int, grace: float
-) -> None:
+def command(repository: Path, prefix_cache: str, forbidden: TextIO | None, **given: Any) -> None:
     """Serve published models over gRPC until SIGTERM or Ctrl-C."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
-    config = ServerConfig(repository, listen, default_model, max_rows, threads, grace)
+    lines = forbidden.read().splitlines() if forbidden else []
+    config = ServerConfig(
+        repository,
+        prefix_cache=parse_size("prefix_cache", prefix_cache),
+        forbidden=tuple(normalise(line) for line in lines if line),
+        **given,
+    )
     asyncio.run(run(config, announce))
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from serving.client import Client
-from serving.reference import generate
-from serving.sampling import SamplingParameters
+from serving.engine.reference import generate
+from serving.engine.sampling import SamplingParameters
 from trainer.models import MODELS
 from trainer.run import Run
 from trainer.torch_session import TorchSession, bare_manifest

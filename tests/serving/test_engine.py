@@ -4,18 +4,17 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from serving.engine import Engine
+from serving.engine.engine import Engine
+from serving.engine.job import Draw, FinishReason, Sample
+from serving.engine.reference import generate
+from serving.engine.sampling import SamplingParameters
+from serving.engine.session import States
 from serving.errors import DeadlineExceeded, ServingError, Unavailable
-from serving.job import FinishReason, Job, Sample
-from serving.reference import generate
-from serving.sampling import SamplingParameters
-from serving.session import States
 from serving.testing import FakeSession
 
 
@@ -36,12 +35,12 @@ class GatedSession(FakeSession):
         return super().step(token, states)
 
 
-def job(n: int = 3, prefix: str = "", max_length: int = 8, **parameters: float) -> Job:
+def job(n: int = 3, prefix: str = "", max_length: int = 8, **parameters: float) -> Draw:
     ids = FakeSession().manifest.vocabulary.encode(prefix)
-    return Job(ids, n, SamplingParameters(**parameters), max_length)  # type: ignore[arg-type]
+    return Draw(ids, n, SamplingParameters(**parameters), max_length)  # type: ignore[arg-type]
 
 
-def expected(asked: Job) -> list[Sample]:
+def expected(asked: Draw) -> list[Sample]:
     return generate(FakeSession(), asked.prefix, asked.n, asked.parameters, asked.max_length)
 
 
@@ -53,10 +52,19 @@ def engine() -> Iterator[Engine]:
     engine.stop()
 
 
+def fixed(sample: Sample) -> tuple[object, ...]:
+    return sample.text, sample.index, sample.finish_reason, sample.attempts
+
+
+def sums_of(sample: Sample) -> tuple[float, ...]:
+    return sample.log_prob, sample.sampling_log_prob, sample.log_weight
+
+
 def assert_same(found: list[Sample], wanted: list[Sample]) -> None:
     """Equal but for the last bits of a sum over another number of rows."""
-    assert [replace(s, log_prob=0) for s in found] == [replace(s, log_prob=0) for s in wanted]
-    assert [s.log_prob for s in found] == pytest.approx([s.log_prob for s in wanted], abs=1e-12)
+    assert [fixed(s) for s in found] == [fixed(s) for s in wanted]
+    sums = [[x for s in samples for x in sums_of(s)] for samples in (found, wanted)]
+    assert sums[0] == pytest.approx(sums[1], abs=1e-12)
 
 
 def test_jobs_amid_others_give_what_the_plain_sampler_gives(engine: Engine) -> None:
@@ -80,7 +88,7 @@ def test_jobs_amid_others_give_what_the_plain_sampler_gives(engine: Engine) -> N
     for thread in threads:
         thread.join()
     for each in jobs:
-        assert_same(each.result.result(30), expected(each))
+        assert_same(each.result.result(30).samples, expected(each))
     assert isinstance(engine.session, FakeSession)
     assert max(engine.session.rows) <= 7
 
@@ -89,7 +97,7 @@ def test_a_smaller_n_gives_the_first_of_a_larger(engine: Engine) -> None:
     few, many = job(n=5, seed=9), job(n=50, seed=9)
     engine.submit(few)
     engine.submit(many)
-    assert few.result.result(30) == many.result.result(30)[:5]
+    assert few.result.result(30).samples == many.result.result(30).samples[:5]
 
 
 def test_a_prefix_is_run_once_a_job() -> None:
@@ -106,7 +114,7 @@ def test_a_prefix_is_run_once_a_job() -> None:
 def test_a_string_is_cut_at_its_longest_and_one_as_long_may_still_end(engine: Engine) -> None:
     asked = job(n=200, prefix="abc", max_length=3)
     engine.submit(asked)
-    samples = asked.result.result(30)
+    samples = asked.result.result(30).samples
     assert {s.text for s in samples} == {"abc"}
     reasons = {s.finish_reason for s in samples}
     assert reasons == {FinishReason.END, FinishReason.MAX_LENGTH}
@@ -126,10 +134,10 @@ def test_a_cancelled_job_frees_its_rows_at_the_next_turn() -> None:
     assert long.result.cancel()
     steps = len(session.rows)
     session.gate.set()
-    assert_same(next_.result.result(30), expected(next_))
+    assert_same(next_.result.result(30).samples, expected(next_))
     with pytest.raises(CancelledError):
         long.result.result()
-    assert session.rows[steps + 1] == 2  # one step was under way; the next has the other job alone
+    assert max(session.rows[steps + 1 :]) <= 2  # after the step under way, the other job alone
     engine.stop()
 
 
@@ -156,7 +164,7 @@ def test_stopping_finishes_what_was_submitted_and_refuses_what_comes_after() -> 
     asked = job(n=100)
     engine.submit(asked)
     engine.stop()
-    assert len(asked.result.result(0)) == 100
+    assert len(asked.result.result(0).samples) == 100
     with pytest.raises(Unavailable):
         engine.submit(job())
 
@@ -186,7 +194,7 @@ def test_a_model_that_fails_answers_every_caller_without_its_text_and_is_tried_a
     session.is_failing = False
     after = job(n=20, prefix="ab", seed=3)
     engine.submit(after)
-    assert_same(after.result.result(30), expected(after))
+    assert_same(after.result.result(30).samples, expected(after))
     engine.stop()
 
 

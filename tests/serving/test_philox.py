@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from serving.philox import philox4x32, uniforms
+from serving.engine.philox import philox4x32, uniforms
 
 # The known answers that Random123, the generator's reference implementation, publishes.
 VECTORS = [

@@ -5,10 +5,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serving.engine.sampling import (
+    Float64,
+    SamplingParameters,
+    Settings,
+    draw,
+    inverse_cdf,
+    keep_top_k,
+)
 from serving.errors import InvalidArgument
-from serving.sampling import Float64, SamplingParameters, draw, inverse_cdf, keep_top_k
 
 finite = st.floats(-30, 30, width=32)
+
+
+def settings(
+    temperature: object, top_k: object = 0, top_p: object = 1.0, min_p: object = 0.0
+) -> Settings:
+    return Settings(*(np.atleast_1d(np.asarray(v)) for v in (temperature, top_k, top_p, min_p)))
 
 
 def plain_draw(logits: list[float], temperature: float, top_k: int, uniform: float) -> int:
@@ -43,7 +56,8 @@ def test_draw_is_the_plain_draw_row_by_row(
     rows: list[tuple[list[float], float, int, float]],
 ) -> None:
     logits, temperature, top_k, uniform = (np.array(column) for column in zip(*rows, strict=True))
-    ids, log_probs = draw(logits.astype(np.float32), temperature, top_k, uniform)
+    drawn = draw(logits.astype(np.float32), settings(temperature, top_k), uniform)
+    ids, log_probs = drawn.ids, drawn.log_prob
     for i, row in enumerate(rows):
         assert ids[i] == plain_draw(*row) or _is_edge(row)
         expected = row[0][ids[i]] - math.log(sum(map(math.exp, row[0])))
@@ -75,28 +89,29 @@ def test_top_k_of_zero_or_of_all_keeps_the_row_as_it_is() -> None:
 def test_temperature_zero_takes_the_first_of_the_most_likely() -> None:
     logits = np.array([[1, 5, 5, 0]], np.float32)
     for uniform in (0.0, 0.5, 1 - 2**-53):
-        ids, _ = draw(logits, np.zeros(1), np.zeros(1, np.int64), np.array([uniform]))
+        ids = draw(logits, settings(0), np.array([uniform])).ids
         assert ids[0] == 1
 
 
 @pytest.mark.parametrize("temperature", [5e-324, 1e-45, 1e-3, 100.0])
 def test_no_temperature_overflows(temperature: float) -> None:
     logits = np.array([[3, -20, 7, 6.5]], np.float32)
-    ids, log_probs = draw(logits, np.array([temperature]), np.zeros(1, np.int64), np.array([0.5]))
+    drawn = draw(logits, settings(temperature), np.array([0.5]))
+    ids, log_probs = drawn.ids, drawn.log_prob
     assert np.isfinite(log_probs).all()
     assert ids[0] == 2 or temperature > 1
 
 
 def test_the_smallest_and_largest_uniform_draw_possible_ids() -> None:
-    logits: Float64 = np.array([[-np.inf, 0.0, 0.0, -np.inf]] * 2)
-    assert inverse_cdf(logits, np.array([0.0, 1 - 2**-53])).tolist() == [1, 2]
+    weights: Float64 = np.array([[0.0, 1.0, 1.0, 0.0]] * 2)
+    assert inverse_cdf(weights, np.array([0.0, 1 - 2**-53])).tolist() == [1, 2]
 
 
 def test_draws_follow_the_distribution() -> None:
     n, probabilities = 100_000, np.array([0.5, 0.3, 0.15, 0.05])
     logits = np.repeat(np.log(probabilities)[None], n, axis=0).astype(np.float32)
     uniform = (np.arange(n) + 0.5) / n
-    ids, _ = draw(logits, np.ones(n), np.zeros(n, np.int64), uniform)
+    ids = draw(logits, None, uniform).ids
     assert np.abs(np.bincount(ids) / n - probabilities).max() < 1e-4
 
 

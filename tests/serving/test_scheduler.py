@@ -1,61 +1,46 @@
-from serving.job import Job
-from serving.sampling import SamplingParameters
-from serving.scheduler import Entry, Scheduler
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.engine.scheduler import LEAD, Turns, shares
+
+few = st.integers(0, 30)
 
 
-def entry(n: int, context: object = "known") -> Entry:
-    return Entry(Job([], n, SamplingParameters(), 5), context)
+def test_free_rows_are_shared_evenly() -> None:
+    assert shares([100, 100, 100], [0, 0, 0], 9) == [3, 3, 3]
 
 
-def test_entries_take_turns_one_row_each() -> None:
-    scheduler = Scheduler()
-    large, small = entry(100), entry(1)
-    scheduler.add(large)
-    scheduler.add(small)
-    assert scheduler.admit_samples(4) == [(large, range(3)), (small, range(1))]
-    assert scheduler.admit_samples(2) == [(large, range(3, 5))]
+def test_who_holds_less_comes_first() -> None:
+    assert shares([100, 100], [10, 2], 4) == [0, 4]
+    assert shares([100, 100], [10, 2], 12) == [2, 10]
 
 
-def test_no_sample_is_admitted_twice_or_left_out() -> None:
-    scheduler = Scheduler()
-    entries = [entry(5), entry(1), entry(9)]
-    for each in entries:
-        scheduler.add(each)
-    seen: dict[Entry, list[int]] = {each: [] for each in entries}
-    while admitted := scheduler.admit_samples(4):
-        for each, indices in admitted:
-            seen[each] += indices
-    assert [seen[each] for each in entries] == [list(range(5)), [0], list(range(9))]
+def test_what_one_does_not_want_goes_to_the_others() -> None:
+    assert shares([1, 100], [0, 0], 10) == [1, 9]
 
 
-def test_samples_wait_until_the_prefix_was_run() -> None:
-    scheduler = Scheduler()
-    waiting = entry(2, context=None)
-    scheduler.add(waiting)
-    assert scheduler.admit_samples(9) == []
-    assert scheduler.admit_prefills(9) == [waiting]
-    assert scheduler.admit_prefills(9) == []
-    scheduler.prefilled(waiting, "context")
-    assert scheduler.admit_samples(9) == [(waiting, range(2))]
+@given(st.lists(st.tuples(few, few), max_size=8), few)
+def test_shares_are_as_even_as_they_can_be(jobs: list[tuple[int, int]], free: int) -> None:
+    wanted, held = [job[0] for job in jobs], [job[1] for job in jobs]
+    given_ = shares(wanted, held, free)
+    assert sum(given_) == min(free, sum(wanted))
+    assert all(0 <= got <= want for got, want in zip(given_, wanted, strict=True))
+    for want, has, got in zip(wanted, held, given_, strict=True):
+        if got < want:  # then nobody else got a row that this one was more in need of
+            others = [h + g for h, g in zip(held, given_, strict=True) if g > 0]
+            assert all(level <= has + got + 1 for level in others)
 
 
-def test_no_more_is_admitted_than_there_is_room_for() -> None:
-    scheduler = Scheduler()
-    scheduler.add(entry(2))
-    scheduler.add(entry(2, context=None))
-    assert scheduler.admit_samples(0) == []
-    assert scheduler.admit_prefills(0) == []
+def test_light_work_goes_first_but_not_more_than_half_of_the_time() -> None:
+    turns, spent = Turns(), {True: 0.0, False: 0.0}
+    assert turns.is_light_next(light=True, heavy=True)
+    for _ in range(1000):
+        is_light = turns.is_light_next(light=True, heavy=True)
+        turns.spent(0.001, is_light)
+        spent[is_light] += 0.001
+    assert abs(spent[True] - spent[False]) <= 2 * LEAD
 
 
-def test_abandoned_entries_are_forgotten() -> None:
-    scheduler = Scheduler()
-    left, waiting, stays = entry(2), entry(2, context=None), entry(1)
-    for each in (left, waiting, stays):
-        scheduler.add(each)
-    left.job.result.cancel()
-    waiting.job.result.cancel()
-    assert scheduler.sweep() == {left, waiting}
-    assert scheduler.entries == [stays]
-    assert scheduler.admit_prefills(9) == []
-    assert scheduler.admit_samples(9) == [(stays, range(1))]
-    assert scheduler.sweep() == set()
+def test_a_lane_without_work_has_no_turn() -> None:
+    assert not Turns().is_light_next(light=False, heavy=True)
+    assert Turns().is_light_next(light=True, heavy=False)

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from serving.engine.session import OrtSession, initial_states
 from serving.errors import BadModel
 from serving.manifest import StateSpec
-from serving.session import OrtSession, initial_states
 from tests.serving.graphs import graph, manifest, model_bytes
 
 
@@ -58,7 +58,9 @@ def test_the_runtime_writes_no_file_and_its_telemetry_is_off(tmp_path: Path) -> 
     """onnxruntime since 1.29 keeps a device id and a database in the home folder, unless CI is set."""
     kept = {"PATH", "LD_LIBRARY_PATH", "SYSTEMROOT"}
     environment = {key: value for key, value in os.environ.items() if key in kept}
-    program = "import serving.session, onnxruntime; assert onnxruntime.get_available_providers()"
+    program = (
+        "import serving.engine.session, onnxruntime; assert onnxruntime.get_available_providers()"
+    )
     for switched_on in (False, True):  # on: the detector sees what it is there to see
         home = tmp_path / str(switched_on)
         home.mkdir()

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from serving.engine.session import initial_states
 from serving.fingerprint import fingerprint
 from serving.manifest import KEY, Manifest
 from serving.repository import load_version
-from serving.session import initial_states
 from tests.conftest import COMMITTED
 from trainer.data.dataset import DataConfig
 from trainer.data.split import Shares

@@ -39,6 +39,7 @@ MODEL_FLAGS = {
     "skip": (int, "Channels of the CNN's skip path."),
     "cycle": (int, "Layers of the CNN until its dilation starts anew."),
     "dropout": (float, "Share of values dropped in training."),
+    "token_dropout": (float, "Share of characters dropped whole in training."),
     "weight_dropout": (float, "Share of recurrent weights dropped in training."),
     "alpha": (float, "Added to each count of the bigram."),
 }

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from serving.sampling import SamplingParameters
+from serving.engine.sampling import SamplingParameters
 from serving.vocabulary import normalise
 from trainer import preview
 from trainer.cli.options import run_option

@@ -8,7 +8,7 @@ import onnx
 
 from serving.fingerprint import FUNCTION, fingerprints
 from serving.manifest import Manifest
-from serving.session import OrtSession
+from serving.engine.session import OrtSession
 from trainer.config import versions
 from trainer.data.batches import Part
 from trainer.evaluate import baselines, evaluate

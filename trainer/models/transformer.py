@@ -22,18 +22,22 @@ class TransformerConfig:
         heads: of attention in each; they share the width evenly.
         embedding: E, the width of the residual path.
         dropout: the share of values dropped in training: of embeddings, of attention, of each branch.
+        token_dropout: the share of characters whose whole vector is dropped in training, so that no
+            context is ever seen just as it is (Gal and Ghahramani 2016, arXiv:1512.05287).
     """
 
     layers: int = 4
     heads: int = 4
     embedding: int = 128
     dropout: float = 0.1
+    token_dropout: float = 0.1
 
     def __post_init__(self) -> None:
         checks.whole("layers", self.layers, 1, 64)
         checks.whole("heads", self.heads, 1, 64)
         checks.whole("embedding", self.embedding, 2, 8192)
         checks.real("dropout", self.dropout, 0.0, 0.95)
+        checks.real("token_dropout", self.token_dropout, 0.0, 0.95)
         if self.embedding % (2 * self.heads):
             raise InvalidArgument(
                 "embedding",
@@ -141,7 +145,7 @@ class Transformer(CharModel):
     """
 
     Config = TransformerConfig
-    training_defaults: ClassVar = {"optimizer": "muon", "learning_rate": 0.006, "steps": 2000}
+    training_defaults: ClassVar = {"optimizer": "muon", "learning_rate": 0.006, "steps": 3500}
     block: ClassVar[type[Block]] = Block
 
     def __init__(self, config: TransformerConfig, vocabulary_size: int, max_length: int) -> None:
@@ -169,6 +173,12 @@ class Transformer(CharModel):
         vectors: Tensor = self.embedding(tokens) + self.positions(positions)  # [B, T, E]
         return vectors
 
+    def _without_some(self, vectors: Tensor) -> Tensor:
+        if not self.training:
+            return vectors
+        is_kept = torch.rand(vectors.shape[:2], device=vectors.device) >= self.config.token_dropout
+        return vectors * is_kept[..., None]  # [B, T, E]
+
     def watched(self) -> dict[str, nn.Module]:
         """The residual path after each block."""
         return {f"block {i}": block for i, block in enumerate(self.blocks)}
@@ -176,7 +186,7 @@ class Transformer(CharModel):
     def forward(self, tokens: Tensor) -> Tensor:
         """See CharModel."""
         positions = torch.arange(tokens.shape[1], device=tokens.device)  # [T]
-        x = self.dropout(self._embed(tokens, positions))  # [B, T, E]
+        x = self.dropout(self._without_some(self._embed(tokens, positions)))  # [B, T, E]
         for block in self.blocks:
             x = block(x, positions)
         logits: Tensor = self.head(self.norm(x))  # [B, T, V]

@@ -22,27 +22,72 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$makemore/v1/generation_service.proto\x12\x0bmakemore.v1\"\x93\x01\n\x0fGenerateRequest\x12\x0e\n\x06prefix\x18\x01 \x01(\t\x12\t\n\x01n\x18\x02 \x01(\x05\x12\r\n\x05model\x18\x03 \x01(\t\x12\'\n\x08sampling\x18\x04 \x01(\x0b\x32\x15.makemore.v1.Sampling\x12-\n\x0b\x63onstraints\x18\x05 \x01(\x0b\x32\x18.makemore.v1.Constraints\"n\n\x08Sampling\x12\x18\n\x0btemperature\x18\x01 \x01(\x02H\x00\x88\x01\x01\x12\x12\n\x05top_k\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x11\n\x04seed\x18\x05 \x01(\x06H\x02\x88\x01\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_kB\x07\n\x05_seed\"5\n\x0b\x43onstraints\x12\x17\n\nmax_length\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\r\n\x0b_max_length\"k\n\x10GenerateResponse\x12$\n\x07samples\x18\x01 \x03(\x0b\x32\x13.makemore.v1.Sample\x12\r\n\x05model\x18\x02 \x01(\t\x12\x14\n\x0cmodel_digest\x18\x03 \x01(\t\x12\x0c\n\x04seed\x18\x04 \x01(\x06\"{\n\x06Sample\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x05\x12\x30\n\rfinish_reason\x18\x03 \x01(\x0e\x32\x19.makemore.v1.FinishReason\x12\x15\n\x08log_prob\x18\x04 \x01(\x01H\x00\x88\x01\x01\x42\x0b\n\t_log_prob*b\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x15\n\x11\x46INISH_REASON_END\x10\x01\x12\x1c\n\x18\x46INISH_REASON_MAX_LENGTH\x10\x02\x32\\\n\x11GenerationService\x12G\n\x08Generate\x12\x1c.makemore.v1.GenerateRequest\x1a\x1d.makemore.v1.GenerateResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$makemore/v1/generation_service.proto\x12\x0bmakemore.v1\x1a\x1egoogle/protobuf/duration.proto\"\xaa\x01\n\x0fGenerateRequest\x12\x0e\n\x06prefix\x18\x01 \x01(\t\x12\t\n\x01n\x18\x02 \x01(\x05\x12\r\n\x05model\x18\x03 \x01(\t\x12\'\n\x08sampling\x18\x04 \x01(\x0b\x32\x15.makemore.v1.Sampling\x12-\n\x0b\x63onstraints\x18\x05 \x01(\x0b\x32\x18.makemore.v1.Constraints\x12\x15\n\rallow_partial\x18\x06 \x01(\x08\"\xaa\x01\n\x08Sampling\x12\x18\n\x0btemperature\x18\x01 \x01(\x02H\x00\x88\x01\x01\x12\x12\n\x05top_k\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x03 \x01(\x02H\x02\x88\x01\x01\x12\x12\n\x05min_p\x18\x04 \x01(\x02H\x03\x88\x01\x01\x12\x11\n\x04seed\x18\x05 \x01(\x06H\x04\x88\x01\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_kB\x08\n\x06_top_pB\x08\n\x06_min_pB\x07\n\x05_seed\"\x95\x03\n\x0b\x43onstraints\x12\x17\n\nmin_length\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x17\n\nmax_length\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x30\n\rlength_policy\x18\x03 \x01(\x0e\x32\x19.makemore.v1.LengthPolicy\x12\x0e\n\x06unique\x18\x04 \x01(\x08\x12%\n\x07novelty\x18\x05 \x01(\x0e\x32\x14.makemore.v1.Novelty\x12\x0f\n\x07\x65xclude\x18\x06 \x03(\t\x12\x0e\n\x06suffix\x18\x07 \x01(\t\x12\x10\n\x08\x63ontains\x18\x08 \x01(\t\x12\x0f\n\x07pattern\x18\t \x01(\t\x12\x1a\n\x12\x61llowed_characters\x18\n \x01(\t\x12\x1c\n\x14\x66orbidden_substrings\x18\x0b \x03(\t\x12\r\n\x05\x65xact\x18\x0c \x01(\x08\x12$\n\x17max_attempts_per_sample\x18\r \x01(\x05H\x02\x88\x01\x01\x42\r\n\x0b_min_lengthB\r\n\x0b_max_lengthB\x1a\n\x18_max_attempts_per_sample\"\xef\x01\n\x10GenerateResponse\x12$\n\x07samples\x18\x01 \x03(\x0b\x32\x13.makemore.v1.Sample\x12\r\n\x05model\x18\x02 \x01(\t\x12\x14\n\x0cmodel_digest\x18\x03 \x01(\t\x12\x0c\n\x04seed\x18\x04 \x01(\x06\x12\'\n\x08settings\x18\x05 \x01(\x0b\x32\x15.makemore.v1.Settings\x12!\n\x05usage\x18\x06 \x01(\x0b\x32\x12.makemore.v1.Usage\x12\x36\n\x10shortfall_reason\x18\x07 \x01(\x0e\x32\x1c.makemore.v1.ShortfallReason\"b\n\x08Settings\x12\'\n\x08sampling\x18\x01 \x01(\x0b\x32\x15.makemore.v1.Sampling\x12-\n\x0b\x63onstraints\x18\x02 \x01(\x0b\x32\x18.makemore.v1.Constraints\"\xeb\x01\n\x06Sample\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x05\x12\x30\n\rfinish_reason\x18\x03 \x01(\x0e\x32\x19.makemore.v1.FinishReason\x12\x15\n\x08log_prob\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x1e\n\x11sampling_log_prob\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x17\n\nlog_weight\x18\x06 \x01(\x01H\x02\x88\x01\x01\x12\x10\n\x08\x61ttempts\x18\x07 \x01(\x05\x42\x0b\n\t_log_probB\x14\n\x12_sampling_log_probB\r\n\x0b_log_weight\"\x8e\x02\n\x05Usage\x12\x12\n\ncharacters\x18\x01 \x01(\x03\x12\x0f\n\x07samples\x18\x02 \x01(\x03\x12\x1a\n\x12rejected_duplicate\x18\x03 \x01(\x03\x12\x16\n\x0erejected_known\x18\x04 \x01(\x03\x12\x19\n\x11rejected_excluded\x18\x05 \x01(\x03\x12\x17\n\x0frejected_length\x18\x06 \x01(\x03\x12\x18\n\x10rejected_pattern\x18\x07 \x01(\x03\x12-\n\nqueue_time\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0c\x63ompute_time\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\"[\n\x15StreamGenerateRequest\x12-\n\x07request\x18\x01 \x01(\x0b\x32\x1c.makemore.v1.GenerateRequest\x12\x13\n\x0bstart_index\x18\x02 \x01(\x05\"\x96\x01\n\x16StreamGenerateResponse\x12)\n\x06header\x18\x01 \x01(\x0b\x32\x19.makemore.v1.StreamHeader\x12$\n\x07samples\x18\x02 \x03(\x0b\x32\x13.makemore.v1.Sample\x12+\n\x07trailer\x18\x03 \x01(\x0b\x32\x1a.makemore.v1.StreamTrailer\"j\n\x0cStreamHeader\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x0cmodel_digest\x18\x02 \x01(\t\x12\x0c\n\x04seed\x18\x03 \x01(\x06\x12\'\n\x08settings\x18\x04 \x01(\x0b\x32\x15.makemore.v1.Settings\"j\n\rStreamTrailer\x12!\n\x05usage\x18\x01 \x01(\x0b\x32\x12.makemore.v1.Usage\x12\x36\n\x10shortfall_reason\x18\x02 \x01(\x0e\x32\x1c.makemore.v1.ShortfallReason\"@\n\x0cScoreRequest\x12\r\n\x05texts\x18\x01 \x03(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\ncharacters\x18\x03 \x01(\x08\"\\\n\rScoreResponse\x12&\n\x06scores\x18\x01 \x03(\x0b\x32\x16.makemore.v1.TextScore\x12\r\n\x05model\x18\x02 \x01(\t\x12\x14\n\x0cmodel_digest\x18\x03 \x01(\t\"\x9a\x02\n\tTextScore\x12(\n\x06status\x18\x01 \x01(\x0e\x32\x18.makemore.v1.ScoreStatus\x12\x15\n\x08log_prob\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x1f\n\x12\x62its_per_character\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x17\n\npercentile\x18\x04 \x01(\x01H\x02\x88\x01\x01\x12\x18\n\x0bin_training\x18\x05 \x01(\x08H\x03\x88\x01\x01\x12\x16\n\ncharacters\x18\x06 \x03(\x01\x42\x02\x10\x01\x12\x1d\n\x11unknown_positions\x18\x07 \x03(\x05\x42\x02\x10\x01\x42\x0b\n\t_log_probB\x15\n\x13_bits_per_characterB\r\n\x0b_percentileB\x0e\n\x0c_in_training\"E\n\x15NextCharactersRequest\x12\x10\n\x08prefixes\x18\x01 \x03(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0b\n\x03top\x18\x03 \x01(\x05\"s\n\x16NextCharactersResponse\x12\x34\n\rdistributions\x18\x01 \x03(\x0b\x32\x1d.makemore.v1.NextDistribution\x12\r\n\x05model\x18\x02 \x01(\t\x12\x14\n\x0cmodel_digest\x18\x03 \x01(\t\"B\n\x10NextDistribution\x12.\n\ncharacters\x18\x01 \x03(\x0b\x32\x1a.makemore.v1.NextCharacter\"4\n\rNextCharacter\x12\x11\n\tcharacter\x18\x01 \x01(\t\x12\x10\n\x08log_prob\x18\x02 \x01(\x01\"\xa0\x01\n\x15ListTopStringsRequest\x12\x0e\n\x06prefix\x18\x01 \x01(\t\x12\t\n\x01n\x18\x02 \x01(\x05\x12\r\n\x05model\x18\x03 \x01(\t\x12-\n\x0b\x63onstraints\x18\x04 \x01(\x0b\x32\x18.makemore.v1.Constraints\x12\x1b\n\x0emax_expansions\x18\x05 \x01(\x05H\x00\x88\x01\x01\x42\x11\n\x0f_max_expansions\"\xdc\x01\n\x16ListTopStringsResponse\x12\'\n\x07strings\x18\x01 \x03(\x0b\x32\x16.makemore.v1.TopString\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\x12\x14\n\x0cmass_covered\x18\x03 \x01(\x01\x12 \n\x13next_log_prob_bound\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\nexpansions\x18\x05 \x01(\x05\x12\r\n\x05model\x18\x06 \x01(\t\x12\x14\n\x0cmodel_digest\x18\x07 \x01(\tB\x16\n\x14_next_log_prob_bound\"+\n\tTopString\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x10\n\x08log_prob\x18\x02 \x01(\x01*j\n\x0cLengthPolicy\x12\x1d\n\x19LENGTH_POLICY_UNSPECIFIED\x10\x00\x12\x1a\n\x16LENGTH_POLICY_TRUNCATE\x10\x01\x12\x1f\n\x1bLENGTH_POLICY_COMPLETE_ONLY\x10\x02*P\n\x07Novelty\x12\x17\n\x13NOVELTY_UNSPECIFIED\x10\x00\x12\x0f\n\x0bNOVELTY_ANY\x10\x01\x12\x1b\n\x17NOVELTY_NOT_IN_TRAINING\x10\x02*b\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x15\n\x11\x46INISH_REASON_END\x10\x01\x12\x1c\n\x18\x46INISH_REASON_MAX_LENGTH\x10\x02*\x97\x01\n\x0fShortfallReason\x12 \n\x1cSHORTFALL_REASON_UNSPECIFIED\x10\x00\x12$\n SHORTFALL_REASON_SPACE_EXHAUSTED\x10\x01\x12\x1d\n\x19SHORTFALL_REASON_ATTEMPTS\x10\x02\x12\x1d\n\x19SHORTFALL_REASON_DEADLINE\x10\x03*\x7f\n\x0bScoreStatus\x12\x1c\n\x18SCORE_STATUS_UNSPECIFIED\x10\x00\x12\x13\n\x0fSCORE_STATUS_OK\x10\x01\x12\"\n\x1eSCORE_STATUS_UNKNOWN_CHARACTER\x10\x02\x12\x19\n\x15SCORE_STATUS_TOO_LONG\x10\x03\x32\xaf\x03\n\x11GenerationService\x12G\n\x08Generate\x12\x1c.makemore.v1.GenerateRequest\x1a\x1d.makemore.v1.GenerateResponse\x12[\n\x0eStreamGenerate\x12\".makemore.v1.StreamGenerateRequest\x1a#.makemore.v1.StreamGenerateResponse0\x01\x12>\n\x05Score\x12\x19.makemore.v1.ScoreRequest\x1a\x1a.makemore.v1.ScoreResponse\x12Y\n\x0eNextCharacters\x12\".makemore.v1.NextCharactersRequest\x1a#.makemore.v1.NextCharactersResponse\x12Y\n\x0eListTopStrings\x12\".makemore.v1.ListTopStringsRequest\x1a#.makemore.v1.ListTopStringsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'makemore.v1.generation_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FINISHREASON']._serialized_start=604
-  _globals['_FINISHREASON']._serialized_end=702
-  _globals['_GENERATEREQUEST']._serialized_start=54
-  _globals['_GENERATEREQUEST']._serialized_end=201
-  _globals['_SAMPLING']._serialized_start=203
-  _globals['_SAMPLING']._serialized_end=313
-  _globals['_CONSTRAINTS']._serialized_start=315
-  _globals['_CONSTRAINTS']._serialized_end=368
-  _globals['_GENERATERESPONSE']._serialized_start=370
-  _globals['_GENERATERESPONSE']._serialized_end=477
-  _globals['_SAMPLE']._serialized_start=479
-  _globals['_SAMPLE']._serialized_end=602
-  _globals['_GENERATIONSERVICE']._serialized_start=704
-  _globals['_GENERATIONSERVICE']._serialized_end=796
+  _globals['_TEXTSCORE'].fields_by_name['characters']._loaded_options = None
+  _globals['_TEXTSCORE'].fields_by_name['characters']._serialized_options = b'\020\001'
+  _globals['_TEXTSCORE'].fields_by_name['unknown_positions']._loaded_options = None
+  _globals['_TEXTSCORE'].fields_by_name['unknown_positions']._serialized_options = b'\020\001'
+  _globals['_LENGTHPOLICY']._serialized_start=3340
+  _globals['_LENGTHPOLICY']._serialized_end=3446
+  _globals['_NOVELTY']._serialized_start=3448
+  _globals['_NOVELTY']._serialized_end=3528
+  _globals['_FINISHREASON']._serialized_start=3530
+  _globals['_FINISHREASON']._serialized_end=3628
+  _globals['_SHORTFALLREASON']._serialized_start=3631
+  _globals['_SHORTFALLREASON']._serialized_end=3782
+  _globals['_SCORESTATUS']._serialized_start=3784
+  _globals['_SCORESTATUS']._serialized_end=3911
+  _globals['_GENERATEREQUEST']._serialized_start=86
+  _globals['_GENERATEREQUEST']._serialized_end=256
+  _globals['_SAMPLING']._serialized_start=259
+  _globals['_SAMPLING']._serialized_end=429
+  _globals['_CONSTRAINTS']._serialized_start=432
+  _globals['_CONSTRAINTS']._serialized_end=837
+  _globals['_GENERATERESPONSE']._serialized_start=840
+  _globals['_GENERATERESPONSE']._serialized_end=1079
+  _globals['_SETTINGS']._serialized_start=1081
+  _globals['_SETTINGS']._serialized_end=1179
+  _globals['_SAMPLE']._serialized_start=1182
+  _globals['_SAMPLE']._serialized_end=1417
+  _globals['_USAGE']._serialized_start=1420
+  _globals['_USAGE']._serialized_end=1690
+  _globals['_STREAMGENERATEREQUEST']._serialized_start=1692
+  _globals['_STREAMGENERATEREQUEST']._serialized_end=1783
+  _globals['_STREAMGENERATERESPONSE']._serialized_start=1786
+  _globals['_STREAMGENERATERESPONSE']._serialized_end=1936
+  _globals['_STREAMHEADER']._serialized_start=1938
+  _globals['_STREAMHEADER']._serialized_end=2044
+  _globals['_STREAMTRAILER']._serialized_start=2046
+  _globals['_STREAMTRAILER']._serialized_end=2152
+  _globals['_SCOREREQUEST']._serialized_start=2154
+  _globals['_SCOREREQUEST']._serialized_end=2218
+  _globals['_SCORERESPONSE']._serialized_start=2220
+  _globals['_SCORERESPONSE']._serialized_end=2312
+  _globals['_TEXTSCORE']._serialized_start=2315
+  _globals['_TEXTSCORE']._serialized_end=2597
+  _globals['_NEXTCHARACTERSREQUEST']._serialized_start=2599
+  _globals['_NEXTCHARACTERSREQUEST']._serialized_end=2668
+  _globals['_NEXTCHARACTERSRESPONSE']._serialized_start=2670
+  _globals['_NEXTCHARACTERSRESPONSE']._serialized_end=2785
+  _globals['_NEXTDISTRIBUTION']._serialized_start=2787
+  _globals['_NEXTDISTRIBUTION']._serialized_end=2853
+  _globals['_NEXTCHARACTER']._serialized_start=2855
+  _globals['_NEXTCHARACTER']._serialized_end=2907
+  _globals['_LISTTOPSTRINGSREQUEST']._serialized_start=2910
+  _globals['_LISTTOPSTRINGSREQUEST']._serialized_end=3070
+  _globals['_LISTTOPSTRINGSRESPONSE']._serialized_start=3073
+  _globals['_LISTTOPSTRINGSRESPONSE']._serialized_end=3293
+  _globals['_TOPSTRING']._serialized_start=3295
+  _globals['_TOPSTRING']._serialized_end=3338
+  _globals['_GENERATIONSERVICE']._serialized_start=3914
+  _globals['_GENERATIONSERVICE']._serialized_end=4345
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -18,6 +19,54 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _LengthPolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LengthPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LengthPolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LENGTH_POLICY_UNSPECIFIED: _LengthPolicy.ValueType  # 0
+    """TRUNCATE."""
+    LENGTH_POLICY_TRUNCATE: _LengthPolicy.ValueType  # 1
+    """It is cut there: finish reason MAX_LENGTH."""
+    LENGTH_POLICY_COMPLETE_ONLY: _LengthPolicy.ValueType  # 2
+    """It is drawn again: every string ends where the model ends it."""
+
+class LengthPolicy(_LengthPolicy, metaclass=_LengthPolicyEnumTypeWrapper):
+    """What happens to a string that has max_length characters and would go on."""
+
+LENGTH_POLICY_UNSPECIFIED: LengthPolicy.ValueType  # 0
+"""TRUNCATE."""
+LENGTH_POLICY_TRUNCATE: LengthPolicy.ValueType  # 1
+"""It is cut there: finish reason MAX_LENGTH."""
+LENGTH_POLICY_COMPLETE_ONLY: LengthPolicy.ValueType  # 2
+"""It is drawn again: every string ends where the model ends it."""
+Global___LengthPolicy: _TypeAlias = LengthPolicy  # noqa: Y015
+
+class _Novelty:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _NoveltyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Novelty.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    NOVELTY_UNSPECIFIED: _Novelty.ValueType  # 0
+    """ANY."""
+    NOVELTY_ANY: _Novelty.ValueType  # 1
+    """They are."""
+    NOVELTY_NOT_IN_TRAINING: _Novelty.ValueType  # 2
+    """They are not. FAILED_PRECONDITION where the model came without a list of them."""
+
+class Novelty(_Novelty, metaclass=_NoveltyEnumTypeWrapper):
+    """Whether strings that the model was trained on are allowed."""
+
+NOVELTY_UNSPECIFIED: Novelty.ValueType  # 0
+"""ANY."""
+NOVELTY_ANY: Novelty.ValueType  # 1
+"""They are."""
+NOVELTY_NOT_IN_TRAINING: Novelty.ValueType  # 2
+"""They are not. FAILED_PRECONDITION where the model came without a list of them."""
+Global___Novelty: _TypeAlias = Novelty  # noqa: Y015
 
 class _FinishReason:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -43,6 +92,62 @@ FINISH_REASON_MAX_LENGTH: FinishReason.ValueType  # 2
 """It was cut at max_length, where the model would have gone on."""
 Global___FinishReason: _TypeAlias = FinishReason  # noqa: Y015
 
+class _ShortfallReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ShortfallReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ShortfallReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SHORTFALL_REASON_UNSPECIFIED: _ShortfallReason.ValueType  # 0
+    """It has not."""
+    SHORTFALL_REASON_SPACE_EXHAUSTED: _ShortfallReason.ValueType  # 1
+    """There are no more strings that keep to the constraints: the answer has them all."""
+    SHORTFALL_REASON_ATTEMPTS: _ShortfallReason.ValueType  # 2
+    """A string was drawn max_attempts_per_sample times and never fitted."""
+    SHORTFALL_REASON_DEADLINE: _ShortfallReason.ValueType  # 3
+    """The deadline came first."""
+
+class ShortfallReason(_ShortfallReason, metaclass=_ShortfallReasonEnumTypeWrapper):
+    """Why an answer has fewer strings than were asked for."""
+
+SHORTFALL_REASON_UNSPECIFIED: ShortfallReason.ValueType  # 0
+"""It has not."""
+SHORTFALL_REASON_SPACE_EXHAUSTED: ShortfallReason.ValueType  # 1
+"""There are no more strings that keep to the constraints: the answer has them all."""
+SHORTFALL_REASON_ATTEMPTS: ShortfallReason.ValueType  # 2
+"""A string was drawn max_attempts_per_sample times and never fitted."""
+SHORTFALL_REASON_DEADLINE: ShortfallReason.ValueType  # 3
+"""The deadline came first."""
+Global___ShortfallReason: _TypeAlias = ShortfallReason  # noqa: Y015
+
+class _ScoreStatus:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ScoreStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ScoreStatus.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SCORE_STATUS_UNSPECIFIED: _ScoreStatus.ValueType  # 0
+    """Never sent."""
+    SCORE_STATUS_OK: _ScoreStatus.ValueType  # 1
+    """It could."""
+    SCORE_STATUS_UNKNOWN_CHARACTER: _ScoreStatus.ValueType  # 2
+    """It has characters that are not in the model's alphabet."""
+    SCORE_STATUS_TOO_LONG: _ScoreStatus.ValueType  # 3
+    """It is longer than the model's max_length."""
+
+class ScoreStatus(_ScoreStatus, metaclass=_ScoreStatusEnumTypeWrapper):
+    """Whether a string could be scored."""
+
+SCORE_STATUS_UNSPECIFIED: ScoreStatus.ValueType  # 0
+"""Never sent."""
+SCORE_STATUS_OK: ScoreStatus.ValueType  # 1
+"""It could."""
+SCORE_STATUS_UNKNOWN_CHARACTER: ScoreStatus.ValueType  # 2
+"""It has characters that are not in the model's alphabet."""
+SCORE_STATUS_TOO_LONG: ScoreStatus.ValueType  # 3
+"""It is longer than the model's max_length."""
+Global___ScoreStatus: _TypeAlias = ScoreStatus  # noqa: Y015
+
 @_typing.final
 class GenerateRequest(_message.Message):
     """A request with `prefix` and `n` alone is complete."""
@@ -54,15 +159,20 @@ class GenerateRequest(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     SAMPLING_FIELD_NUMBER: _builtins.int
     CONSTRAINTS_FIELD_NUMBER: _builtins.int
+    ALLOW_PARTIAL_FIELD_NUMBER: _builtins.int
     prefix: _builtins.str
     """Optional. What every string begins with. It is brought into Unicode's composed form (NFC) first.
     Characters must be in the model's alphabet; at most the model's max_length of them. Default: empty.
     """
     n: _builtins.int
-    """Optional. How many strings to make: 1 to 1,000. 0 or unset means 1."""
+    """Optional. How many strings to make: 1 to 1,000, in StreamGenerate 1 to 100,000. 0 or unset means 1."""
     model: _builtins.str
     """Optional. The model: `names` for the highest version, or `names@2` for one version; a leading
     `models/` is allowed. Unset or empty means the server's default model.
+    """
+    allow_partial: _builtins.bool
+    """Optional. Whether to answer with what there is, shortly before the deadline, when not all strings
+    are made by then: shortfall reason DEADLINE. Default: false, such a call is DEADLINE_EXCEEDED.
     """
     @_builtins.property
     def sampling(self) -> Global___Sampling:
@@ -80,10 +190,11 @@ class GenerateRequest(_message.Message):
         model: _builtins.str = ...,
         sampling: Global___Sampling | None = ...,
         constraints: Global___Constraints | None = ...,
+        allow_partial: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["constraints", b"constraints", "sampling", b"sampling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["constraints", b"constraints", "model", b"model", "n", b"n", "prefix", b"prefix", "sampling", b"sampling"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_partial", b"allow_partial", "constraints", b"constraints", "model", b"model", "n", b"n", "prefix", b"prefix", "sampling", b"sampling"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -91,14 +202,17 @@ Global___GenerateRequest: _TypeAlias = GenerateRequest  # noqa: Y015
 
 @_typing.final
 class Sampling(_message.Message):
-    """How each next character is drawn. An unset field takes the value that the model recommends, if it
-    recommends one, and else the default given here.
+    """How each next character is drawn, in this order: what the constraints forbid is masked; temperature;
+    top_k; top_p; min_p; what is left is drawn from in proportion. An unset field takes the value that
+    the model recommends, if it recommends one, and else the default given here.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TEMPERATURE_FIELD_NUMBER: _builtins.int
     TOP_K_FIELD_NUMBER: _builtins.int
+    TOP_P_FIELD_NUMBER: _builtins.int
+    MIN_P_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     temperature: _builtins.float
     """What the logits are divided by: 0 to 100, finite. Below 1 is more usual, above 1 more daring; 0
@@ -108,6 +222,14 @@ class Sampling(_message.Message):
     """Draw among exactly the k most likely characters (the end of the string counts as one), ties to
     the ones first in the alphabet. 0, or more than there are, draws among all. Negative values are
     refused. Default: 0.
+    """
+    top_p: _builtins.float
+    """Draw among the fewest most likely characters whose probabilities add up to at least this, at
+    least one: above 0, to 1. 1 draws among all. Default: 1.
+    """
+    min_p: _builtins.float
+    """Draw among the characters that are at least this times as likely as the most likely one: 0 to 1.
+    0 draws among all. Default: 0.
     """
     seed: _builtins.int
     """The same seed, model, prefix and settings give the same strings, whatever else the server does at
@@ -119,51 +241,133 @@ class Sampling(_message.Message):
         *,
         temperature: _builtins.float | None = ...,
         top_k: _builtins.int | None = ...,
+        top_p: _builtins.float | None = ...,
+        min_p: _builtins.float | None = ...,
         seed: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "seed", b"seed", "temperature", b"temperature", "top_k", b"top_k"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_min_p", b"_min_p", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "min_p", b"min_p", "seed", b"seed", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "seed", b"seed", "temperature", b"temperature", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_p", b"_min_p", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "min_p", b"min_p", "seed", b"seed", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__min_p: _TypeAlias = _typing.Literal["min_p"]  # noqa: Y015
+    _WhichOneofArgType__min_p: _TypeAlias = _typing.Literal["_min_p", b"_min_p"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     _WhichOneofReturnType__temperature: _TypeAlias = _typing.Literal["temperature"]  # noqa: Y015
     _WhichOneofArgType__temperature: _TypeAlias = _typing.Literal["_temperature", b"_temperature"]  # noqa: Y015
     _WhichOneofReturnType__top_k: _TypeAlias = _typing.Literal["top_k"]  # noqa: Y015
     _WhichOneofArgType__top_k: _TypeAlias = _typing.Literal["_top_k", b"_top_k"]  # noqa: Y015
+    _WhichOneofReturnType__top_p: _TypeAlias = _typing.Literal["top_p"]  # noqa: Y015
+    _WhichOneofArgType__top_p: _TypeAlias = _typing.Literal["_top_p", b"_top_p"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_p) -> _WhichOneofReturnType__min_p | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__temperature) -> _WhichOneofReturnType__temperature | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__top_k) -> _WhichOneofReturnType__top_k | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__top_p) -> _WhichOneofReturnType__top_p | None: ...
 
 Global___Sampling: _TypeAlias = Sampling  # noqa: Y015
 
 @_typing.final
 class Constraints(_message.Message):
-    """What the strings must keep to."""
+    """What the strings must keep to. Lengths are in characters (code points), prefix included."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    MIN_LENGTH_FIELD_NUMBER: _builtins.int
     MAX_LENGTH_FIELD_NUMBER: _builtins.int
+    LENGTH_POLICY_FIELD_NUMBER: _builtins.int
+    UNIQUE_FIELD_NUMBER: _builtins.int
+    NOVELTY_FIELD_NUMBER: _builtins.int
+    EXCLUDE_FIELD_NUMBER: _builtins.int
+    SUFFIX_FIELD_NUMBER: _builtins.int
+    CONTAINS_FIELD_NUMBER: _builtins.int
+    PATTERN_FIELD_NUMBER: _builtins.int
+    ALLOWED_CHARACTERS_FIELD_NUMBER: _builtins.int
+    FORBIDDEN_SUBSTRINGS_FIELD_NUMBER: _builtins.int
+    EXACT_FIELD_NUMBER: _builtins.int
+    MAX_ATTEMPTS_PER_SAMPLE_FIELD_NUMBER: _builtins.int
+    min_length: _builtins.int
+    """The shortest string: 0 to max_length. Default: 0."""
     max_length: _builtins.int
-    """The longest string, in characters (code points), prefix included: from the prefix's length, and
-    at least 1, to the model's max_length. A string that has this many characters and does not end
-    there is cut: finish reason MAX_LENGTH. Default: the model's max_length.
+    """The longest string: from the prefix's length, and at least 1, to the model's max_length.
+    Default: the model's max_length.
     """
+    length_policy: Global___LengthPolicy.ValueType
+    """What happens to a string that does not end by max_length. Default: TRUNCATE."""
+    unique: _builtins.bool
+    """No string twice in the answer. Default: false."""
+    novelty: Global___Novelty.ValueType
+    """Whether strings of the model's training part are allowed. Default: ANY."""
+    suffix: _builtins.str
+    """Every string ends with this: at most 64 characters. Default: empty."""
+    contains: _builtins.str
+    """Every string has this in it: at most 64 characters. Default: empty."""
+    pattern: _builtins.str
+    """A regular expression, in Python's notation, that each whole string matches: at most 256 characters.
+    Without what looks around or back: no \\b, no (?=, no \\1. Refused if it is malformed, too complex,
+    or if no string that keeps to the other fields can match. Default: empty, anything.
+    """
+    allowed_characters: _builtins.str
+    """Strings are made of these characters alone, the prefix's included. Default: empty, all."""
+    exact: _builtins.bool
+    """How min_length, suffix, contains, pattern, allowed_characters and forbidden_substrings are kept.
+    false: characters that lead nowhere are never drawn; fast, but strings come in other proportions
+    than the model has among those that fit; Sample.log_weight tells by how much. true: strings are
+    drawn freely, and those that do not fit are drawn again; the proportions are the model's.
+    Default: false.
+    """
+    max_attempts_per_sample: _builtins.int
+    """How often a string may be drawn until it fits: 1 to 10,000. After that the answer ends with the
+    shortfall reason ATTEMPTS. Default: 100.
+    """
+    @_builtins.property
+    def exclude(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """No string of these: at most 10,000 of at most 128 characters."""
+
+    @_builtins.property
+    def forbidden_substrings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """No string has one of these in it: at most 1,000 of at most 64 characters. The server's own list
+        holds as well.
+        """
+
     def __init__(
         self,
         *,
+        min_length: _builtins.int | None = ...,
         max_length: _builtins.int | None = ...,
+        length_policy: Global___LengthPolicy.ValueType = ...,
+        unique: _builtins.bool = ...,
+        novelty: Global___Novelty.ValueType = ...,
+        exclude: _abc.Iterable[_builtins.str] | None = ...,
+        suffix: _builtins.str = ...,
+        contains: _builtins.str = ...,
+        pattern: _builtins.str = ...,
+        allowed_characters: _builtins.str = ...,
+        forbidden_substrings: _abc.Iterable[_builtins.str] | None = ...,
+        exact: _builtins.bool = ...,
+        max_attempts_per_sample: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_length", b"_max_length", "max_length", b"max_length"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_attempts_per_sample", b"_max_attempts_per_sample", "_max_length", b"_max_length", "_min_length", b"_min_length", "max_attempts_per_sample", b"max_attempts_per_sample", "max_length", b"max_length", "min_length", b"min_length"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_length", b"_max_length", "max_length", b"max_length"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_attempts_per_sample", b"_max_attempts_per_sample", "_max_length", b"_max_length", "_min_length", b"_min_length", "allowed_characters", b"allowed_characters", "contains", b"contains", "exact", b"exact", "exclude", b"exclude", "forbidden_substrings", b"forbidden_substrings", "length_policy", b"length_policy", "max_attempts_per_sample", b"max_attempts_per_sample", "max_length", b"max_length", "min_length", b"min_length", "novelty", b"novelty", "pattern", b"pattern", "suffix", b"suffix", "unique", b"unique"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_attempts_per_sample: _TypeAlias = _typing.Literal["max_attempts_per_sample"]  # noqa: Y015
+    _WhichOneofArgType__max_attempts_per_sample: _TypeAlias = _typing.Literal["_max_attempts_per_sample", b"_max_attempts_per_sample"]  # noqa: Y015
     _WhichOneofReturnType__max_length: _TypeAlias = _typing.Literal["max_length"]  # noqa: Y015
     _WhichOneofArgType__max_length: _TypeAlias = _typing.Literal["_max_length", b"_max_length"]  # noqa: Y015
+    _WhichOneofReturnType__min_length: _TypeAlias = _typing.Literal["min_length"]  # noqa: Y015
+    _WhichOneofArgType__min_length: _TypeAlias = _typing.Literal["_min_length", b"_min_length"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_attempts_per_sample) -> _WhichOneofReturnType__max_attempts_per_sample | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_length) -> _WhichOneofReturnType__max_length | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_length) -> _WhichOneofReturnType__min_length | None: ...
 
 Global___Constraints: _TypeAlias = Constraints  # noqa: Y015
 
@@ -177,6 +381,9 @@ class GenerateResponse(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     MODEL_DIGEST_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    SHORTFALL_REASON_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model that made them, resolved to its version: `models/names@1`."""
     model_digest: _builtins.str
@@ -185,9 +392,19 @@ class GenerateResponse(_message.Message):
     """
     seed: _builtins.int
     """The seed used: the request's, or the random one taken in its place."""
+    shortfall_reason: Global___ShortfallReason.ValueType
+    """Why there are fewer strings than were asked for; unspecified if there are not."""
     @_builtins.property
     def samples(self) -> _containers.RepeatedCompositeFieldContainer[Global___Sample]:
-        """The strings in the order of their index; as many as were asked for."""
+        """The strings in the order of their index; as many as were asked for unless there is a shortfall."""
+
+    @_builtins.property
+    def settings(self) -> Global___Settings:
+        """What was asked for with every default filled in: sent back, it makes the same strings."""
+
+    @_builtins.property
+    def usage(self) -> Global___Usage:
+        """What it took."""
 
     def __init__(
         self,
@@ -196,14 +413,47 @@ class GenerateResponse(_message.Message):
         model: _builtins.str = ...,
         model_digest: _builtins.str = ...,
         seed: _builtins.int = ...,
+        settings: Global___Settings | None = ...,
+        usage: Global___Usage | None = ...,
+        shortfall_reason: Global___ShortfallReason.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "model_digest", b"model_digest", "samples", b"samples", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "model_digest", b"model_digest", "samples", b"samples", "seed", b"seed", "settings", b"settings", "shortfall_reason", b"shortfall_reason", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GenerateResponse: _TypeAlias = GenerateResponse  # noqa: Y015
+
+@_typing.final
+class Settings(_message.Message):
+    """Sampling and constraints with every default filled in."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SAMPLING_FIELD_NUMBER: _builtins.int
+    CONSTRAINTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sampling(self) -> Global___Sampling:
+        """As drawn with."""
+
+    @_builtins.property
+    def constraints(self) -> Global___Constraints:
+        """As kept to; lists are left out."""
+
+    def __init__(
+        self,
+        *,
+        sampling: Global___Sampling | None = ...,
+        constraints: Global___Constraints | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["constraints", b"constraints", "sampling", b"sampling"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["constraints", b"constraints", "sampling", b"sampling"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Settings: _TypeAlias = Settings  # noqa: Y015
 
 @_typing.final
 class Sample(_message.Message):
@@ -215,6 +465,9 @@ class Sample(_message.Message):
     INDEX_FIELD_NUMBER: _builtins.int
     FINISH_REASON_FIELD_NUMBER: _builtins.int
     LOG_PROB_FIELD_NUMBER: _builtins.int
+    SAMPLING_LOG_PROB_FIELD_NUMBER: _builtins.int
+    LOG_WEIGHT_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """The whole string, prefix included, without any mark at its end."""
     index: _builtins.int
@@ -222,10 +475,19 @@ class Sample(_message.Message):
     finish_reason: Global___FinishReason.ValueType
     """Why it ends where it does."""
     log_prob: _builtins.float
-    """The natural logarithm of the probability that the model itself (temperature 1, no top_k) gives to
-    what it added to the prefix: the characters drawn and, if the finish reason is END, the end.
-    Always set, and never above 0.
+    """The natural logarithm of the probability that the model itself (temperature 1, nothing left out)
+    gives to what it added to the prefix: the characters drawn and, if the finish reason is END, the
+    end. Always set, and never above 0.
     """
+    sampling_log_prob: _builtins.float
+    """The same under the distribution that was drawn from: masks, temperature, top_k, top_p and min_p."""
+    log_weight: _builtins.float
+    """The natural logarithm of the weight that this string has among the others if they are to stand for
+    the model's own proportions: how much likelier the same settings without masks make it. 0 where
+    nothing was masked.
+    """
+    attempts: _builtins.int
+    """How often it was drawn until it fitted: 1 or more."""
     def __init__(
         self,
         *,
@@ -233,13 +495,581 @@ class Sample(_message.Message):
         index: _builtins.int = ...,
         finish_reason: Global___FinishReason.ValueType = ...,
         log_prob: _builtins.float | None = ...,
+        sampling_log_prob: _builtins.float | None = ...,
+        log_weight: _builtins.float | None = ...,
+        attempts: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_log_prob", b"_log_prob", "log_prob", b"log_prob"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_log_prob", b"_log_prob", "_log_weight", b"_log_weight", "_sampling_log_prob", b"_sampling_log_prob", "log_prob", b"log_prob", "log_weight", b"log_weight", "sampling_log_prob", b"sampling_log_prob"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_log_prob", b"_log_prob", "finish_reason", b"finish_reason", "index", b"index", "log_prob", b"log_prob", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_log_prob", b"_log_prob", "_log_weight", b"_log_weight", "_sampling_log_prob", b"_sampling_log_prob", "attempts", b"attempts", "finish_reason", b"finish_reason", "index", b"index", "log_prob", b"log_prob", "log_weight", b"log_weight", "sampling_log_prob", b"sampling_log_prob", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__log_prob: _TypeAlias = _typing.Literal["log_prob"]  # noqa: Y015
     _WhichOneofArgType__log_prob: _TypeAlias = _typing.Literal["_log_prob", b"_log_prob"]  # noqa: Y015
+    _WhichOneofReturnType__log_weight: _TypeAlias = _typing.Literal["log_weight"]  # noqa: Y015
+    _WhichOneofArgType__log_weight: _TypeAlias = _typing.Literal["_log_weight", b"_log_weight"]  # noqa: Y015
+    _WhichOneofReturnType__sampling_log_prob: _TypeAlias = _typing.Literal["sampling_log_prob"]  # noqa: Y015
+    _WhichOneofArgType__sampling_log_prob: _TypeAlias = _typing.Literal["_sampling_log_prob", b"_sampling_log_prob"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__log_prob) -> _WhichOneofReturnType__log_prob | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__log_weight) -> _WhichOneofReturnType__log_weight | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__sampling_log_prob) -> _WhichOneofReturnType__sampling_log_prob | None: ...
 
 Global___Sample: _TypeAlias = Sample  # noqa: Y015
+
+@_typing.final
+class Usage(_message.Message):
+    """What an answer took: strings drawn, and why some were thrown away."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHARACTERS_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
+    REJECTED_DUPLICATE_FIELD_NUMBER: _builtins.int
+    REJECTED_KNOWN_FIELD_NUMBER: _builtins.int
+    REJECTED_EXCLUDED_FIELD_NUMBER: _builtins.int
+    REJECTED_LENGTH_FIELD_NUMBER: _builtins.int
+    REJECTED_PATTERN_FIELD_NUMBER: _builtins.int
+    QUEUE_TIME_FIELD_NUMBER: _builtins.int
+    COMPUTE_TIME_FIELD_NUMBER: _builtins.int
+    characters: _builtins.int
+    """Characters drawn for strings that were returned or thrown away, ends included."""
+    samples: _builtins.int
+    """Strings returned."""
+    rejected_duplicate: _builtins.int
+    """Strings thrown away: they were in the answer already."""
+    rejected_known: _builtins.int
+    """Strings thrown away: they are in the training part."""
+    rejected_excluded: _builtins.int
+    """Strings thrown away: the caller excluded them."""
+    rejected_length: _builtins.int
+    """Strings thrown away: shorter than min_length, or unfinished at max_length."""
+    rejected_pattern: _builtins.int
+    """Strings thrown away: they do not match the pattern or another rule about characters."""
+    @_builtins.property
+    def queue_time(self) -> _duration_pb2.Duration:
+        """From the request's arrival to its first character."""
+
+    @_builtins.property
+    def compute_time(self) -> _duration_pb2.Duration:
+        """From then to the answer."""
+
+    def __init__(
+        self,
+        *,
+        characters: _builtins.int = ...,
+        samples: _builtins.int = ...,
+        rejected_duplicate: _builtins.int = ...,
+        rejected_known: _builtins.int = ...,
+        rejected_excluded: _builtins.int = ...,
+        rejected_length: _builtins.int = ...,
+        rejected_pattern: _builtins.int = ...,
+        queue_time: _duration_pb2.Duration | None = ...,
+        compute_time: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["compute_time", b"compute_time", "queue_time", b"queue_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["characters", b"characters", "compute_time", b"compute_time", "queue_time", b"queue_time", "rejected_duplicate", b"rejected_duplicate", "rejected_excluded", b"rejected_excluded", "rejected_known", b"rejected_known", "rejected_length", b"rejected_length", "rejected_pattern", b"rejected_pattern", "samples", b"samples"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Usage: _TypeAlias = Usage  # noqa: Y015
+
+@_typing.final
+class StreamGenerateRequest(_message.Message):
+    """Asks for a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    START_INDEX_FIELD_NUMBER: _builtins.int
+    start_index: _builtins.int
+    """Optional. The index of the first string to send: a stream that was cut goes on from here, on any
+    server that has the model, with the very strings that it would have sent. The seed must be set then.
+    Strings from this index up to `n` are sent. Default: 0.
+    """
+    @_builtins.property
+    def request(self) -> Global___GenerateRequest:
+        """What to make; `n` is 1 to 100,000, and allow_partial is taken as set."""
+
+    def __init__(
+        self,
+        *,
+        request: Global___GenerateRequest | None = ...,
+        start_index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "start_index", b"start_index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamGenerateRequest: _TypeAlias = StreamGenerateRequest  # noqa: Y015
+
+@_typing.final
+class StreamGenerateResponse(_message.Message):
+    """A part of a stream: first a header, then strings, then a trailer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
+    TRAILER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def header(self) -> Global___StreamHeader:
+        """Set in the first message alone."""
+
+    @_builtins.property
+    def samples(self) -> _containers.RepeatedCompositeFieldContainer[Global___Sample]:
+        """Strings in the order of their index, many a message."""
+
+    @_builtins.property
+    def trailer(self) -> Global___StreamTrailer:
+        """Set in the last message alone."""
+
+    def __init__(
+        self,
+        *,
+        header: Global___StreamHeader | None = ...,
+        samples: _abc.Iterable[Global___Sample] | None = ...,
+        trailer: Global___StreamTrailer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "trailer", b"trailer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "samples", b"samples", "trailer", b"trailer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamGenerateResponse: _TypeAlias = StreamGenerateResponse  # noqa: Y015
+
+@_typing.final
+class StreamHeader(_message.Message):
+    """What it takes to make a stream's strings again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    MODEL_DIGEST_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """As GenerateResponse.model."""
+    model_digest: _builtins.str
+    """As GenerateResponse.model_digest."""
+    seed: _builtins.int
+    """As GenerateResponse.seed."""
+    @_builtins.property
+    def settings(self) -> Global___Settings:
+        """As GenerateResponse.settings."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        model_digest: _builtins.str = ...,
+        seed: _builtins.int = ...,
+        settings: Global___Settings | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "model_digest", b"model_digest", "seed", b"seed", "settings", b"settings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamHeader: _TypeAlias = StreamHeader  # noqa: Y015
+
+@_typing.final
+class StreamTrailer(_message.Message):
+    """How a stream came out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USAGE_FIELD_NUMBER: _builtins.int
+    SHORTFALL_REASON_FIELD_NUMBER: _builtins.int
+    shortfall_reason: Global___ShortfallReason.ValueType
+    """As GenerateResponse.shortfall_reason."""
+    @_builtins.property
+    def usage(self) -> Global___Usage:
+        """As GenerateResponse.usage."""
+
+    def __init__(
+        self,
+        *,
+        usage: Global___Usage | None = ...,
+        shortfall_reason: Global___ShortfallReason.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["shortfall_reason", b"shortfall_reason", "usage", b"usage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamTrailer: _TypeAlias = StreamTrailer  # noqa: Y015
+
+@_typing.final
+class ScoreRequest(_message.Message):
+    """Asks how likely strings are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXTS_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    CHARACTERS_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Optional. As GenerateRequest.model."""
+    characters: _builtins.bool
+    """Optional. Whether each character's log-probability is wanted too. Default: false."""
+    @_builtins.property
+    def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The strings: 1 to 4,096. They are brought into Unicode's composed form (NFC) first."""
+
+    def __init__(
+        self,
+        *,
+        texts: _abc.Iterable[_builtins.str] | None = ...,
+        model: _builtins.str = ...,
+        characters: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["characters", b"characters", "model", b"model", "texts", b"texts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScoreRequest: _TypeAlias = ScoreRequest  # noqa: Y015
+
+@_typing.final
+class ScoreResponse(_message.Message):
+    """The scores in the order of the strings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCORES_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    MODEL_DIGEST_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """The model that scored them, resolved to its version."""
+    model_digest: _builtins.str
+    """The SHA-256 of the model's file."""
+    @_builtins.property
+    def scores(self) -> _containers.RepeatedCompositeFieldContainer[Global___TextScore]:
+        """As many as there were strings."""
+
+    def __init__(
+        self,
+        *,
+        scores: _abc.Iterable[Global___TextScore] | None = ...,
+        model: _builtins.str = ...,
+        model_digest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "model_digest", b"model_digest", "scores", b"scores"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScoreResponse: _TypeAlias = ScoreResponse  # noqa: Y015
+
+@_typing.final
+class TextScore(_message.Message):
+    """How likely a string is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    LOG_PROB_FIELD_NUMBER: _builtins.int
+    BITS_PER_CHARACTER_FIELD_NUMBER: _builtins.int
+    PERCENTILE_FIELD_NUMBER: _builtins.int
+    IN_TRAINING_FIELD_NUMBER: _builtins.int
+    CHARACTERS_FIELD_NUMBER: _builtins.int
+    UNKNOWN_POSITIONS_FIELD_NUMBER: _builtins.int
+    status: Global___ScoreStatus.ValueType
+    """Whether it could be scored; if not, no other field but unknown_positions is set."""
+    log_prob: _builtins.float
+    """The natural logarithm of the model's probability of the whole string, its end included."""
+    bits_per_character: _builtins.float
+    """Bits a predicted character, the end counted as one."""
+    percentile: _builtins.float
+    """How many in a hundred held-out strings of like length the model finds less likely than this one: 0
+    to 100. Near 0 is unlike the data. Unset where the model came without that table.
+    """
+    in_training: _builtins.bool
+    """Whether it is in the training part. Unset where the model came without a list of it."""
+    @_builtins.property
+    def characters(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Each character's log-probability, the end's last; if the request wants them."""
+
+    @_builtins.property
+    def unknown_positions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Positions, from 0, of characters that are not in the alphabet."""
+
+    def __init__(
+        self,
+        *,
+        status: Global___ScoreStatus.ValueType = ...,
+        log_prob: _builtins.float | None = ...,
+        bits_per_character: _builtins.float | None = ...,
+        percentile: _builtins.float | None = ...,
+        in_training: _builtins.bool | None = ...,
+        characters: _abc.Iterable[_builtins.float] | None = ...,
+        unknown_positions: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bits_per_character", b"_bits_per_character", "_in_training", b"_in_training", "_log_prob", b"_log_prob", "_percentile", b"_percentile", "bits_per_character", b"bits_per_character", "in_training", b"in_training", "log_prob", b"log_prob", "percentile", b"percentile"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bits_per_character", b"_bits_per_character", "_in_training", b"_in_training", "_log_prob", b"_log_prob", "_percentile", b"_percentile", "bits_per_character", b"bits_per_character", "characters", b"characters", "in_training", b"in_training", "log_prob", b"log_prob", "percentile", b"percentile", "status", b"status", "unknown_positions", b"unknown_positions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__bits_per_character: _TypeAlias = _typing.Literal["bits_per_character"]  # noqa: Y015
+    _WhichOneofArgType__bits_per_character: _TypeAlias = _typing.Literal["_bits_per_character", b"_bits_per_character"]  # noqa: Y015
+    _WhichOneofReturnType__in_training: _TypeAlias = _typing.Literal["in_training"]  # noqa: Y015
+    _WhichOneofArgType__in_training: _TypeAlias = _typing.Literal["_in_training", b"_in_training"]  # noqa: Y015
+    _WhichOneofReturnType__log_prob: _TypeAlias = _typing.Literal["log_prob"]  # noqa: Y015
+    _WhichOneofArgType__log_prob: _TypeAlias = _typing.Literal["_log_prob", b"_log_prob"]  # noqa: Y015
+    _WhichOneofReturnType__percentile: _TypeAlias = _typing.Literal["percentile"]  # noqa: Y015
+    _WhichOneofArgType__percentile: _TypeAlias = _typing.Literal["_percentile", b"_percentile"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bits_per_character) -> _WhichOneofReturnType__bits_per_character | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__in_training) -> _WhichOneofReturnType__in_training | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__log_prob) -> _WhichOneofReturnType__log_prob | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__percentile) -> _WhichOneofReturnType__percentile | None: ...
+
+Global___TextScore: _TypeAlias = TextScore  # noqa: Y015
+
+@_typing.final
+class NextCharactersRequest(_message.Message):
+    """Asks what may come next."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREFIXES_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    TOP_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Optional. As GenerateRequest.model."""
+    top: _builtins.int
+    """Optional. How many characters to tell for each, the most likely first. 0 or unset means all."""
+    @_builtins.property
+    def prefixes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The prefixes: 1 to 1,024; each as GenerateRequest.prefix."""
+
+    def __init__(
+        self,
+        *,
+        prefixes: _abc.Iterable[_builtins.str] | None = ...,
+        model: _builtins.str = ...,
+        top: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "prefixes", b"prefixes", "top", b"top"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NextCharactersRequest: _TypeAlias = NextCharactersRequest  # noqa: Y015
+
+@_typing.final
+class NextCharactersResponse(_message.Message):
+    """The distributions in the order of the prefixes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISTRIBUTIONS_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    MODEL_DIGEST_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """The model, resolved to its version."""
+    model_digest: _builtins.str
+    """The SHA-256 of the model's file."""
+    @_builtins.property
+    def distributions(self) -> _containers.RepeatedCompositeFieldContainer[Global___NextDistribution]:
+        """As many as there were prefixes."""
+
+    def __init__(
+        self,
+        *,
+        distributions: _abc.Iterable[Global___NextDistribution] | None = ...,
+        model: _builtins.str = ...,
+        model_digest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["distributions", b"distributions", "model", b"model", "model_digest", b"model_digest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NextCharactersResponse: _TypeAlias = NextCharactersResponse  # noqa: Y015
+
+@_typing.final
+class NextDistribution(_message.Message):
+    """What may follow a prefix."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHARACTERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def characters(self) -> _containers.RepeatedCompositeFieldContainer[Global___NextCharacter]:
+        """The most likely first, ties in the alphabet's order."""
+
+    def __init__(
+        self,
+        *,
+        characters: _abc.Iterable[Global___NextCharacter] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["characters", b"characters"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NextDistribution: _TypeAlias = NextDistribution  # noqa: Y015
+
+@_typing.final
+class NextCharacter(_message.Message):
+    """One way to go on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHARACTER_FIELD_NUMBER: _builtins.int
+    LOG_PROB_FIELD_NUMBER: _builtins.int
+    character: _builtins.str
+    """The character; empty for the end of the string."""
+    log_prob: _builtins.float
+    """The natural logarithm of its probability after the prefix."""
+    def __init__(
+        self,
+        *,
+        character: _builtins.str = ...,
+        log_prob: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["character", b"character", "log_prob", b"log_prob"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NextCharacter: _TypeAlias = NextCharacter  # noqa: Y015
+
+@_typing.final
+class ListTopStringsRequest(_message.Message):
+    """Asks for the most likely strings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREFIX_FIELD_NUMBER: _builtins.int
+    N_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    CONSTRAINTS_FIELD_NUMBER: _builtins.int
+    MAX_EXPANSIONS_FIELD_NUMBER: _builtins.int
+    prefix: _builtins.str
+    """Optional. As GenerateRequest.prefix."""
+    n: _builtins.int
+    """Optional. How many strings: 1 to 1,000. 0 or unset means 10."""
+    model: _builtins.str
+    """Optional. As GenerateRequest.model."""
+    max_expansions: _builtins.int
+    """Optional. How many prefixes may be looked at: 1 to 1,000,000. Default: 20,000."""
+    @_builtins.property
+    def constraints(self) -> Global___Constraints:
+        """Optional. Which strings count: all fields but unique, exact and max_attempts_per_sample, which are
+        of no use here. Strings that do not end by max_length do not count.
+        """
+
+    def __init__(
+        self,
+        *,
+        prefix: _builtins.str = ...,
+        n: _builtins.int = ...,
+        model: _builtins.str = ...,
+        constraints: Global___Constraints | None = ...,
+        max_expansions: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_expansions", b"_max_expansions", "constraints", b"constraints", "max_expansions", b"max_expansions"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_expansions", b"_max_expansions", "constraints", b"constraints", "max_expansions", b"max_expansions", "model", b"model", "n", b"n", "prefix", b"prefix"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_expansions: _TypeAlias = _typing.Literal["max_expansions"]  # noqa: Y015
+    _WhichOneofArgType__max_expansions: _TypeAlias = _typing.Literal["_max_expansions", b"_max_expansions"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_expansions) -> _WhichOneofReturnType__max_expansions | None: ...
+
+Global___ListTopStringsRequest: _TypeAlias = ListTopStringsRequest  # noqa: Y015
+
+@_typing.final
+class ListTopStringsResponse(_message.Message):
+    """The most likely strings, in order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRINGS_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
+    MASS_COVERED_FIELD_NUMBER: _builtins.int
+    NEXT_LOG_PROB_BOUND_FIELD_NUMBER: _builtins.int
+    EXPANSIONS_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    MODEL_DIGEST_FIELD_NUMBER: _builtins.int
+    complete: _builtins.bool
+    """Whether these are all that were asked for, or all that there are; else max_expansions or the
+    deadline came first, and the strings are the most likely ones up to there.
+    """
+    mass_covered: _builtins.float
+    """The probability, after the prefix, of all strings listed: 0 to 1."""
+    next_log_prob_bound: _builtins.float
+    """No string that is not listed has a log-probability above this. Unset if there are no others."""
+    expansions: _builtins.int
+    """How many prefixes were looked at."""
+    model: _builtins.str
+    """The model, resolved to its version."""
+    model_digest: _builtins.str
+    """The SHA-256 of the model's file."""
+    @_builtins.property
+    def strings(self) -> _containers.RepeatedCompositeFieldContainer[Global___TopString]:
+        """The strings, the most likely first."""
+
+    def __init__(
+        self,
+        *,
+        strings: _abc.Iterable[Global___TopString] | None = ...,
+        complete: _builtins.bool = ...,
+        mass_covered: _builtins.float = ...,
+        next_log_prob_bound: _builtins.float | None = ...,
+        expansions: _builtins.int = ...,
+        model: _builtins.str = ...,
+        model_digest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_next_log_prob_bound", b"_next_log_prob_bound", "next_log_prob_bound", b"next_log_prob_bound"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_next_log_prob_bound", b"_next_log_prob_bound", "complete", b"complete", "expansions", b"expansions", "mass_covered", b"mass_covered", "model", b"model", "model_digest", b"model_digest", "next_log_prob_bound", b"next_log_prob_bound", "strings", b"strings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__next_log_prob_bound: _TypeAlias = _typing.Literal["next_log_prob_bound"]  # noqa: Y015
+    _WhichOneofArgType__next_log_prob_bound: _TypeAlias = _typing.Literal["_next_log_prob_bound", b"_next_log_prob_bound"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__next_log_prob_bound) -> _WhichOneofReturnType__next_log_prob_bound | None: ...
+
+Global___ListTopStringsResponse: _TypeAlias = ListTopStringsResponse  # noqa: Y015
+
+@_typing.final
+class TopString(_message.Message):
+    """One string and its probability."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    LOG_PROB_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """The whole string, prefix included."""
+    log_prob: _builtins.float
+    """The natural logarithm of the probability of what follows the prefix, its end included."""
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        log_prob: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["log_prob", b"log_prob", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TopString: _TypeAlias = TopString  # noqa: Y015

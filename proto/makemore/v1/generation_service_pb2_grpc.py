@@ -26,13 +26,13 @@ if _version_not_supported:
 
 
 class GenerationServiceStub:
-    """Makes strings like those that a model was trained on.
+    """Makes strings like those that a model was trained on, and tells how likely given strings are.
 
     Errors: INVALID_ARGUMENT, with google.rpc.BadRequest naming the field, for a value out of its range;
-    NOT_FOUND for a model that is not there; DEADLINE_EXCEEDED and CANCELLED free the call's work at the
-    next character; UNAVAILABLE while the server starts or stops; RESOURCE_EXHAUSTED for a request of more
-    than 1 MiB. Calls have no side effect, so each of
-    them may be repeated.
+    NOT_FOUND for a model that is not there; FAILED_PRECONDITION for what a model's files cannot tell;
+    DEADLINE_EXCEEDED and CANCELLED free the call's work at the next character; UNAVAILABLE while the
+    server starts or stops; RESOURCE_EXHAUSTED for a request of more than 1 MiB. Calls have no side
+    effect, so each of them may be repeated.
     """
 
     def __init__(self, channel):
@@ -46,20 +46,69 @@ class GenerationServiceStub:
                 request_serializer=makemore_dot_v1_dot_generation__service__pb2.GenerateRequest.SerializeToString,
                 response_deserializer=makemore_dot_v1_dot_generation__service__pb2.GenerateResponse.FromString,
                 _registered_method=True)
+        self.StreamGenerate = channel.unary_stream(
+                '/makemore.v1.GenerationService/StreamGenerate',
+                request_serializer=makemore_dot_v1_dot_generation__service__pb2.StreamGenerateRequest.SerializeToString,
+                response_deserializer=makemore_dot_v1_dot_generation__service__pb2.StreamGenerateResponse.FromString,
+                _registered_method=True)
+        self.Score = channel.unary_unary(
+                '/makemore.v1.GenerationService/Score',
+                request_serializer=makemore_dot_v1_dot_generation__service__pb2.ScoreRequest.SerializeToString,
+                response_deserializer=makemore_dot_v1_dot_generation__service__pb2.ScoreResponse.FromString,
+                _registered_method=True)
+        self.NextCharacters = channel.unary_unary(
+                '/makemore.v1.GenerationService/NextCharacters',
+                request_serializer=makemore_dot_v1_dot_generation__service__pb2.NextCharactersRequest.SerializeToString,
+                response_deserializer=makemore_dot_v1_dot_generation__service__pb2.NextCharactersResponse.FromString,
+                _registered_method=True)
+        self.ListTopStrings = channel.unary_unary(
+                '/makemore.v1.GenerationService/ListTopStrings',
+                request_serializer=makemore_dot_v1_dot_generation__service__pb2.ListTopStringsRequest.SerializeToString,
+                response_deserializer=makemore_dot_v1_dot_generation__service__pb2.ListTopStringsResponse.FromString,
+                _registered_method=True)
 
 
 class GenerationServiceServicer:
-    """Makes strings like those that a model was trained on.
+    """Makes strings like those that a model was trained on, and tells how likely given strings are.
 
     Errors: INVALID_ARGUMENT, with google.rpc.BadRequest naming the field, for a value out of its range;
-    NOT_FOUND for a model that is not there; DEADLINE_EXCEEDED and CANCELLED free the call's work at the
-    next character; UNAVAILABLE while the server starts or stops; RESOURCE_EXHAUSTED for a request of more
-    than 1 MiB. Calls have no side effect, so each of
-    them may be repeated.
+    NOT_FOUND for a model that is not there; FAILED_PRECONDITION for what a model's files cannot tell;
+    DEADLINE_EXCEEDED and CANCELLED free the call's work at the next character; UNAVAILABLE while the
+    server starts or stops; RESOURCE_EXHAUSTED for a request of more than 1 MiB. Calls have no side
+    effect, so each of them may be repeated.
     """
 
     def Generate(self, request, context):
-        """Makes `n` strings that begin with `prefix`, each drawn independently of the others.
+        """Makes `n` strings that begin with `prefix`, each drawn independently of the others unless the
+        constraints say otherwise.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamGenerate(self, request, context):
+        """The same, for many strings: they come in the order of their index, as soon as they are there.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Score(self, request, context):
+        """Tells how likely the model finds given strings.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def NextCharacters(self, request, context):
+        """Tells which characters may follow given prefixes, and how likely each is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTopStrings(self, request, context):
+        """Finds the model's most likely strings, exactly and in order.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -73,6 +122,26 @@ def add_GenerationServiceServicer_to_server(servicer, server):
                     request_deserializer=makemore_dot_v1_dot_generation__service__pb2.GenerateRequest.FromString,
                     response_serializer=makemore_dot_v1_dot_generation__service__pb2.GenerateResponse.SerializeToString,
             ),
+            'StreamGenerate': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamGenerate,
+                    request_deserializer=makemore_dot_v1_dot_generation__service__pb2.StreamGenerateRequest.FromString,
+                    response_serializer=makemore_dot_v1_dot_generation__service__pb2.StreamGenerateResponse.SerializeToString,
+            ),
+            'Score': grpc.unary_unary_rpc_method_handler(
+                    servicer.Score,
+                    request_deserializer=makemore_dot_v1_dot_generation__service__pb2.ScoreRequest.FromString,
+                    response_serializer=makemore_dot_v1_dot_generation__service__pb2.ScoreResponse.SerializeToString,
+            ),
+            'NextCharacters': grpc.unary_unary_rpc_method_handler(
+                    servicer.NextCharacters,
+                    request_deserializer=makemore_dot_v1_dot_generation__service__pb2.NextCharactersRequest.FromString,
+                    response_serializer=makemore_dot_v1_dot_generation__service__pb2.NextCharactersResponse.SerializeToString,
+            ),
+            'ListTopStrings': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTopStrings,
+                    request_deserializer=makemore_dot_v1_dot_generation__service__pb2.ListTopStringsRequest.FromString,
+                    response_serializer=makemore_dot_v1_dot_generation__service__pb2.ListTopStringsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'makemore.v1.GenerationService', rpc_method_handlers)
@@ -82,13 +151,13 @@ def add_GenerationServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class GenerationService:
-    """Makes strings like those that a model was trained on.
+    """Makes strings like those that a model was trained on, and tells how likely given strings are.
 
     Errors: INVALID_ARGUMENT, with google.rpc.BadRequest naming the field, for a value out of its range;
-    NOT_FOUND for a model that is not there; DEADLINE_EXCEEDED and CANCELLED free the call's work at the
-    next character; UNAVAILABLE while the server starts or stops; RESOURCE_EXHAUSTED for a request of more
-    than 1 MiB. Calls have no side effect, so each of
-    them may be repeated.
+    NOT_FOUND for a model that is not there; FAILED_PRECONDITION for what a model's files cannot tell;
+    DEADLINE_EXCEEDED and CANCELLED free the call's work at the next character; UNAVAILABLE while the
+    server starts or stops; RESOURCE_EXHAUSTED for a request of more than 1 MiB. Calls have no side
+    effect, so each of them may be repeated.
     """
 
     @staticmethod
@@ -108,6 +177,114 @@ class GenerationService:
             '/makemore.v1.GenerationService/Generate',
             makemore_dot_v1_dot_generation__service__pb2.GenerateRequest.SerializeToString,
             makemore_dot_v1_dot_generation__service__pb2.GenerateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamGenerate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/makemore.v1.GenerationService/StreamGenerate',
+            makemore_dot_v1_dot_generation__service__pb2.StreamGenerateRequest.SerializeToString,
+            makemore_dot_v1_dot_generation__service__pb2.StreamGenerateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Score(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/makemore.v1.GenerationService/Score',
+            makemore_dot_v1_dot_generation__service__pb2.ScoreRequest.SerializeToString,
+            makemore_dot_v1_dot_generation__service__pb2.ScoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def NextCharacters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/makemore.v1.GenerationService/NextCharacters',
+            makemore_dot_v1_dot_generation__service__pb2.NextCharactersRequest.SerializeToString,
+            makemore_dot_v1_dot_generation__service__pb2.NextCharactersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTopStrings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/makemore.v1.GenerationService/ListTopStrings',
+            makemore_dot_v1_dot_generation__service__pb2.ListTopStringsRequest.SerializeToString,
+            makemore_dot_v1_dot_generation__service__pb2.ListTopStringsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,13 +27,13 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class GenerationServiceStub:
-    """Makes strings like those that a model was trained on.
+    """Makes strings like those that a model was trained on, and tells how likely given strings are.
 
     Errors: INVALID_ARGUMENT, with google.rpc.BadRequest naming the field, for a value out of its range;
-    NOT_FOUND for a model that is not there; DEADLINE_EXCEEDED and CANCELLED free the call's work at the
-    next character; UNAVAILABLE while the server starts or stops; RESOURCE_EXHAUSTED for a request of more
-    than 1 MiB. Calls have no side effect, so each of
-    them may be repeated.
+    NOT_FOUND for a model that is not there; FAILED_PRECONDITION for what a model's files cannot tell;
+    DEADLINE_EXCEEDED and CANCELLED free the call's work at the next character; UNAVAILABLE while the
+    server starts or stops; RESOURCE_EXHAUSTED for a request of more than 1 MiB. Calls have no side
+    effect, so each of them may be repeated.
     """
 
     @_typing.overload
@@ -41,31 +41,51 @@ class GenerationServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> GenerationServiceAsyncStub: ...
     Generate: _grpc.UnaryUnaryMultiCallable[_generation_service_pb2.GenerateRequest, _generation_service_pb2.GenerateResponse]
-    """Makes `n` strings that begin with `prefix`, each drawn independently of the others."""
+    """Makes `n` strings that begin with `prefix`, each drawn independently of the others unless the
+    constraints say otherwise.
+    """
+    StreamGenerate: _grpc.UnaryStreamMultiCallable[_generation_service_pb2.StreamGenerateRequest, _generation_service_pb2.StreamGenerateResponse]
+    """The same, for many strings: they come in the order of their index, as soon as they are there."""
+    Score: _grpc.UnaryUnaryMultiCallable[_generation_service_pb2.ScoreRequest, _generation_service_pb2.ScoreResponse]
+    """Tells how likely the model finds given strings."""
+    NextCharacters: _grpc.UnaryUnaryMultiCallable[_generation_service_pb2.NextCharactersRequest, _generation_service_pb2.NextCharactersResponse]
+    """Tells which characters may follow given prefixes, and how likely each is."""
+    ListTopStrings: _grpc.UnaryUnaryMultiCallable[_generation_service_pb2.ListTopStringsRequest, _generation_service_pb2.ListTopStringsResponse]
+    """Finds the model's most likely strings, exactly and in order."""
 
 @_typing.type_check_only
 class GenerationServiceAsyncStub(GenerationServiceStub):
-    """Makes strings like those that a model was trained on.
+    """Makes strings like those that a model was trained on, and tells how likely given strings are.
 
     Errors: INVALID_ARGUMENT, with google.rpc.BadRequest naming the field, for a value out of its range;
-    NOT_FOUND for a model that is not there; DEADLINE_EXCEEDED and CANCELLED free the call's work at the
-    next character; UNAVAILABLE while the server starts or stops; RESOURCE_EXHAUSTED for a request of more
-    than 1 MiB. Calls have no side effect, so each of
-    them may be repeated.
+    NOT_FOUND for a model that is not there; FAILED_PRECONDITION for what a model's files cannot tell;
+    DEADLINE_EXCEEDED and CANCELLED free the call's work at the next character; UNAVAILABLE while the
+    server starts or stops; RESOURCE_EXHAUSTED for a request of more than 1 MiB. Calls have no side
+    effect, so each of them may be repeated.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Generate: _aio.UnaryUnaryMultiCallable[_generation_service_pb2.GenerateRequest, _generation_service_pb2.GenerateResponse]  # type: ignore[assignment]
-    """Makes `n` strings that begin with `prefix`, each drawn independently of the others."""
+    """Makes `n` strings that begin with `prefix`, each drawn independently of the others unless the
+    constraints say otherwise.
+    """
+    StreamGenerate: _aio.UnaryStreamMultiCallable[_generation_service_pb2.StreamGenerateRequest, _generation_service_pb2.StreamGenerateResponse]  # type: ignore[assignment]
+    """The same, for many strings: they come in the order of their index, as soon as they are there."""
+    Score: _aio.UnaryUnaryMultiCallable[_generation_service_pb2.ScoreRequest, _generation_service_pb2.ScoreResponse]  # type: ignore[assignment]
+    """Tells how likely the model finds given strings."""
+    NextCharacters: _aio.UnaryUnaryMultiCallable[_generation_service_pb2.NextCharactersRequest, _generation_service_pb2.NextCharactersResponse]  # type: ignore[assignment]
+    """Tells which characters may follow given prefixes, and how likely each is."""
+    ListTopStrings: _aio.UnaryUnaryMultiCallable[_generation_service_pb2.ListTopStringsRequest, _generation_service_pb2.ListTopStringsResponse]  # type: ignore[assignment]
+    """Finds the model's most likely strings, exactly and in order."""
 
 class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Makes strings like those that a model was trained on.
+    """Makes strings like those that a model was trained on, and tells how likely given strings are.
 
     Errors: INVALID_ARGUMENT, with google.rpc.BadRequest naming the field, for a value out of its range;
-    NOT_FOUND for a model that is not there; DEADLINE_EXCEEDED and CANCELLED free the call's work at the
-    next character; UNAVAILABLE while the server starts or stops; RESOURCE_EXHAUSTED for a request of more
-    than 1 MiB. Calls have no side effect, so each of
-    them may be repeated.
+    NOT_FOUND for a model that is not there; FAILED_PRECONDITION for what a model's files cannot tell;
+    DEADLINE_EXCEEDED and CANCELLED free the call's work at the next character; UNAVAILABLE while the
+    server starts or stops; RESOURCE_EXHAUSTED for a request of more than 1 MiB. Calls have no side
+    effect, so each of them may be repeated.
     """
 
     @_abc_1.abstractmethod
@@ -74,6 +94,40 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _generation_service_pb2.GenerateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_generation_service_pb2.GenerateResponse, _abc.Awaitable[_generation_service_pb2.GenerateResponse]]:
-        """Makes `n` strings that begin with `prefix`, each drawn independently of the others."""
+        """Makes `n` strings that begin with `prefix`, each drawn independently of the others unless the
+        constraints say otherwise.
+        """
+
+    @_abc_1.abstractmethod
+    def StreamGenerate(
+        self,
+        request: _generation_service_pb2.StreamGenerateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_generation_service_pb2.StreamGenerateResponse], _abc.AsyncIterator[_generation_service_pb2.StreamGenerateResponse]]:
+        """The same, for many strings: they come in the order of their index, as soon as they are there."""
+
+    @_abc_1.abstractmethod
+    def Score(
+        self,
+        request: _generation_service_pb2.ScoreRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_generation_service_pb2.ScoreResponse, _abc.Awaitable[_generation_service_pb2.ScoreResponse]]:
+        """Tells how likely the model finds given strings."""
+
+    @_abc_1.abstractmethod
+    def NextCharacters(
+        self,
+        request: _generation_service_pb2.NextCharactersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_generation_service_pb2.NextCharactersResponse, _abc.Awaitable[_generation_service_pb2.NextCharactersResponse]]:
+        """Tells which characters may follow given prefixes, and how likely each is."""
+
+    @_abc_1.abstractmethod
+    def ListTopStrings(
+        self,
+        request: _generation_service_pb2.ListTopStringsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_generation_service_pb2.ListTopStringsResponse, _abc.Awaitable[_generation_service_pb2.ListTopStringsResponse]]:
+        """Finds the model's most likely strings, exactly and in order."""
 
 def add_GenerationServiceServicer_to_server(servicer: GenerationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

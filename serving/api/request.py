@@ -1,21 +1,23 @@
-"""From a GenerateRequest to a Job: every check of what a caller sent, before any work is done.
+"""From a request's messages to checked values: every check of what a caller sent, before any work is done.
 
 Knows the messages, but neither gRPC nor the engine.
 """
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from makemore.v1 import generation_service_pb2 as pb
 from serving import checks
+from serving.engine.sampling import SamplingParameters
 from serving.errors import InvalidArgument
-from serving.job import Job
 from serving.manifest import Manifest
-from serving.sampling import SamplingParameters
 from serving.vocabulary import normalise
 
 MAX_N = 1000
+MAX_STREAM_N = 100_000
+MAX_TEXTS = 4096
+MAX_PREFIXES = 1024
 
 
 @contextmanager
@@ -27,50 +29,33 @@ def at(path: str) -> Iterator[None]:
         raise InvalidArgument(path.format(error.field), error.description) from None
 
 
-def job_of(request: pb.GenerateRequest, manifest: Manifest, deadline: float | None) -> Job:
-    """The job that a request asks for.
-
-    Args:
-        request: as it came.
-        manifest: of the model that it means.
-        deadline: the instant of time.monotonic() at which the caller leaves; None for never.
-
-    Raises:
-        InvalidArgument: a field is out of its range.
-    """
-    checks.whole("n", request.n, 0, MAX_N)
-    prefix = encode_prefix(request.prefix, manifest)
-    return Job(
-        prefix=prefix,
-        n=request.n or 1,
-        parameters=parameters_of(request.sampling, manifest.recommended_sampling),
-        max_length=max_length_of(request.constraints, len(prefix), manifest.max_length),
-        deadline=deadline,
-    )
-
-
-def encode_prefix(text: str, manifest: Manifest) -> list[int]:
-    """Token ids of a prefix."""
+def encode_prefix(text: str, manifest: Manifest, field: str = "prefix") -> list[int]:
+    """Token ids of a prefix; raises InvalidArgument."""
     prefix = normalise(text)
     if len(prefix) > manifest.max_length:
         raise InvalidArgument(
-            "prefix",
+            field,
             f"has {len(prefix):,} characters; the model makes strings of at most "
             f"{manifest.max_length}",
         )
-    with at("prefix"):
+    with at(field):
         return manifest.vocabulary.encode(prefix)
 
 
 def parameters_of(asked: pb.Sampling, recommended: SamplingParameters) -> SamplingParameters:
     """What is set, else what the model recommends; the seed is random unless set."""
+
+    def value(name: str) -> float:
+        found: float = getattr(asked if asked.HasField(name) else recommended, name)  # type: ignore[arg-type]
+        return found
+
     with at("sampling.{}"):
         return SamplingParameters(
-            temperature=(
-                asked.temperature if asked.HasField("temperature") else recommended.temperature
-            ),
-            top_k=asked.top_k if asked.HasField("top_k") else recommended.top_k,
+            temperature=value("temperature"),
+            top_k=int(value("top_k")),
             seed=asked.seed if asked.HasField("seed") else secrets.randbits(64),
+            top_p=value("top_p"),
+            min_p=value("min_p"),
         )
 
 
@@ -81,3 +66,19 @@ def max_length_of(asked: pb.Constraints, prefix: int, longest: int) -> int:
     with at("constraints.{}"):
         checks.whole("max_length", asked.max_length, max(prefix, 1), longest)
     return asked.max_length
+
+
+def check_list(field: str, values: Sequence[str], most: int, longest: int) -> None:
+    """Raise InvalidArgument for too many strings, or for one that is empty or too long."""
+    if len(values) > most:
+        raise InvalidArgument(field, f"has {len(values):,} strings; at most {most:,} are taken")
+    for place, value in enumerate(values):
+        check_text(f"{field}[{place}]", value, longest)
+        if not value:
+            raise InvalidArgument(f"{field}[{place}]", "is empty")
+
+
+def check_text(field: str, value: str, longest: int) -> None:
+    """Raise InvalidArgument for a string that is too long."""
+    if len(value) > longest:
+        raise InvalidArgument(field, f"has {len(value):,} characters; at most {longest} are taken")

@@ -6,6 +6,7 @@ from grpc_status import rpc_status
 
 from serving.errors import (
     DeadlineExceeded,
+    FailedPrecondition,
     InvalidArgument,
     NotFound,
     ServingError,
@@ -43,5 +44,5 @@ def _bad_argument(call: grpc.Call, message: str) -> ServingError:
 
 
 _BY_CODE: dict[str, type[ServingError]] = {
-    kind.code: kind for kind in (NotFound, DeadlineExceeded, Unavailable)
+    kind.code: kind for kind in (NotFound, FailedPrecondition, DeadlineExceeded, Unavailable)
 }

@@ -1,52 +1,19 @@
-"""The methods of the API: messages in, messages out; all work is done elsewhere."""
+"""The methods of ModelService: messages in, messages out."""
 
-import asyncio
-import time
 from typing import Any
 
 import grpc
 
-from makemore.v1 import generation_service_pb2 as generation_pb
-from makemore.v1 import generation_service_pb2_grpc as generation_grpc
 from makemore.v1 import model_service_pb2 as model_pb
 from makemore.v1 import model_service_pb2_grpc as model_grpc
 from serving.errors import InvalidArgument
 from serving.host import Host
-from serving.job import FinishReason, Sample
 from serving.manifest import PARTS
 from serving.repository import Model
-from serving.request import job_of
 
 MAX_PAGE = 100
 
 Context = grpc.aio.ServicerContext[Any, Any]
-
-_FINISH_REASONS = {
-    FinishReason.END: generation_pb.FINISH_REASON_END,
-    FinishReason.MAX_LENGTH: generation_pb.FINISH_REASON_MAX_LENGTH,
-}
-
-
-class GenerationService(generation_grpc.GenerationServiceServicer):
-    """Makes strings."""
-
-    def __init__(self, host: Host) -> None:
-        self._host = host
-
-    async def Generate(  # noqa: D102 - told by the proto
-        self, request: generation_pb.GenerateRequest, context: Context
-    ) -> generation_pb.GenerateResponse:
-        model, engine = self._host.find(request.model)
-        job = job_of(request, model.manifest, deadline_of(context))
-        engine.submit(job)
-        # A caller that leaves cancels this coroutine, which cancels the future, which frees the rows.
-        samples = await asyncio.wrap_future(job.result)
-        return generation_pb.GenerateResponse(
-            samples=map(sample_message, samples),
-            model=model.full_name,
-            model_digest=model.digest,
-            seed=job.parameters.seed,
-        )
 
 
 class ModelService(model_grpc.ModelServiceServicer):
@@ -76,12 +43,6 @@ class ModelService(model_grpc.ModelServiceServicer):
         )
 
 
-def deadline_of(context: Context) -> float | None:
-    """The instant of time.monotonic() at which the caller leaves."""
-    remaining = context.time_remaining()
-    return None if remaining is None else time.monotonic() + remaining
-
-
 def page_start(token: str, models: list[Model]) -> int:
     """How many models come up to and including the one that a page token names."""
     if not token:
@@ -90,16 +51,6 @@ def page_start(token: str, models: list[Model]) -> int:
     if token not in names:
         raise InvalidArgument("page_token", "is not one that ListModels gave; start anew")
     return names.index(token) + 1
-
-
-def sample_message(sample: Sample) -> generation_pb.Sample:
-    """A sample as callers get it."""
-    return generation_pb.Sample(
-        text=sample.text,
-        index=sample.index,
-        finish_reason=_FINISH_REASONS[sample.finish_reason],
-        log_prob=sample.log_prob,
-    )
 
 
 def model_message(model: Model) -> model_pb.Model:

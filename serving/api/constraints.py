@@ -1,0 +1,151 @@
+"""From a request's Constraints to what the engine enforces and what it throws away."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+
+from makemore.v1 import generation_service_pb2 as pb
+from serving import checks
+from serving.api.request import at, check_list, check_text, max_length_of
+from serving.constraints.automaton import Automaton, Rules
+from serving.constraints.masks import Bounds
+from serving.constraints.taken import Known
+from serving.engine.job import Selection
+from serving.errors import FailedPrecondition, InvalidArgument
+from serving.manifest import Manifest
+from serving.vocabulary import normalise
+
+DEFAULT_ATTEMPTS = 100
+MAX_ATTEMPTS = 10_000
+MAX_EXCLUDED = (10_000, 128)
+MAX_FORBIDDEN = (1_000, 64)
+MAX_PATTERN = 256
+MAX_PART = 64
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Constraints with every default filled in.
+
+    Attributes:
+        min_length: of a string, prefix included.
+        max_length: likewise.
+        rules: about characters, the server's own among them.
+        bounds: rules and lengths together; None where they forbid nothing.
+        is_exact: they are kept by drawing again.
+        selection: what else is thrown away.
+    """
+
+    min_length: int
+    max_length: int
+    rules: Rules
+    bounds: Bounds | None
+    is_exact: bool
+    selection: Selection
+
+
+@lru_cache(maxsize=256)
+def compiled(alphabet: tuple[str, ...], rules: Rules) -> Automaton:
+    """The automaton of rules over an alphabet; raises InvalidArgument."""
+    return rules.compile(alphabet)
+
+
+def rules_of(asked: pb.Constraints, forbidden: Sequence[str]) -> Rules:
+    """The rules about characters, and the server's own list; raises InvalidArgument."""
+    with at("constraints.{}"):
+        check_list("forbidden_substrings", asked.forbidden_substrings, *MAX_FORBIDDEN)
+        check_text("pattern", asked.pattern, MAX_PATTERN)
+        check_text("suffix", asked.suffix, MAX_PART)
+        check_text("contains", asked.contains, MAX_PART)
+    return Rules(
+        pattern=normalise(asked.pattern),
+        suffix=normalise(asked.suffix),
+        contains=normalise(asked.contains),
+        allowed_characters="".join(sorted(set(normalise(asked.allowed_characters)))),
+        forbidden_substrings=(*map(normalise, asked.forbidden_substrings), *forbidden),
+    )
+
+
+async def resolve(
+    asked: pb.Constraints,
+    manifest: Manifest,
+    known: Known | None,
+    prefix: Sequence[int],
+    forbidden: Sequence[str] = (),
+) -> Resolved:
+    """Constraints as the engine takes them; what takes long is done beside the event loop.
+
+    Raises:
+        InvalidArgument: a field is out of its range, or no string can keep to all of them.
+        FailedPrecondition: the model came without a list of its training part.
+    """
+    max_length = max_length_of(asked, len(prefix), manifest.max_length)
+    with at("constraints.{}"):
+        checks.whole("min_length", asked.min_length, 0, max_length)
+    rules = rules_of(asked, forbidden)
+    bounds = None
+    if rules != Rules():
+        bounds = await asyncio.to_thread(
+            bounds_of, manifest.alphabet, rules, asked.min_length, max_length, prefix
+        )
+    elif asked.min_length > len(prefix):
+        bounds = bounds_of(manifest.alphabet, rules, asked.min_length, max_length, prefix)
+    selection = selection_of(asked, known, bounds if asked.exact else None)
+    return Resolved(asked.min_length, max_length, rules, bounds, asked.exact, selection)
+
+
+def bounds_of(
+    alphabet: tuple[str, ...], rules: Rules, shortest: int, longest: int, prefix: Sequence[int]
+) -> Bounds:
+    """Rules and lengths together; raises InvalidArgument if no string keeps to them."""
+    with at("constraints.{}"):
+        bounds = Bounds(compiled(alphabet, rules), shortest, longest, prefix)
+        if not bounds.is_satisfiable:
+            given = [name for name, value in asdict(rules).items() if value]
+            raise InvalidArgument(
+                given[0] if given else "min_length",
+                "no string that begins with the prefix and has the right length keeps to all of "
+                "the constraints",
+            )
+    return bounds
+
+
+def selection_of(asked: pb.Constraints, known: Known | None, accepted: Bounds | None) -> Selection:
+    """Which strings are thrown away; raises InvalidArgument and FailedPrecondition."""
+    with at("constraints.{}"):
+        check_list("exclude", asked.exclude, *MAX_EXCLUDED)
+        if asked.HasField("max_attempts_per_sample"):
+            checks.whole("max_attempts_per_sample", asked.max_attempts_per_sample, 1, MAX_ATTEMPTS)
+        for name, enum in (("novelty", pb.Novelty), ("length_policy", pb.LengthPolicy)):
+            if getattr(asked, name) not in enum.values():
+                raise InvalidArgument(name, f"{getattr(asked, name)} is none of its values")
+    is_new = asked.novelty == pb.NOVELTY_NOT_IN_TRAINING
+    if is_new and known is None:
+        raise FailedPrecondition("the model came without a list of its training part (known.u64)")
+    return Selection(
+        is_unique=asked.unique,
+        known=known if is_new else None,
+        excluded=frozenset(map(normalise, asked.exclude)),
+        complete_only=asked.length_policy == pb.LENGTH_POLICY_COMPLETE_ONLY,
+        accepted=accepted,
+        max_attempts=asked.max_attempts_per_sample or DEFAULT_ATTEMPTS,
+    )
+
+
+def settings_of(asked: pb.Constraints, resolved: Resolved) -> pb.Constraints:
+    """The constraints that a caller may send again; lists are left out."""
+    rules, selection = resolved.rules, resolved.selection
+    return pb.Constraints(
+        min_length=resolved.min_length,
+        max_length=resolved.max_length,
+        length_policy=asked.length_policy or pb.LENGTH_POLICY_TRUNCATE,
+        unique=selection.is_unique,
+        novelty=asked.novelty or pb.NOVELTY_ANY,
+        suffix=rules.suffix,
+        contains=rules.contains,
+        pattern=rules.pattern,
+        allowed_characters=rules.allowed_characters,
+        exact=resolved.is_exact,
+        max_attempts_per_sample=selection.max_attempts,
+    )

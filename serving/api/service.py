@@ -1,0 +1,163 @@
+"""The methods of GenerationService: messages in, messages out; all work is done elsewhere."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import grpc
+import numpy as np
+
+from makemore.v1 import generation_service_pb2 as pb
+from makemore.v1 import generation_service_pb2_grpc as generation_grpc
+from serving import checks
+from serving.api.drawing import (
+    SHORTFALL_REASONS,
+    Drawing,
+    drawing_of,
+    sample_message,
+    usage_message,
+)
+from serving.api.reading import distribution_message, encoded, score_message
+from serving.api.request import MAX_N, MAX_PREFIXES, MAX_STREAM_N, MAX_TEXTS, encode_prefix
+from serving.api.streaming import stream
+from serving.api.top import listed, search_of
+from serving.engine.engine import Engine
+from serving.engine.job import Read, Reading
+from serving.errors import InvalidArgument
+from serving.host import Host
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class GenerationService(generation_grpc.GenerationServiceServicer):
+    """Makes strings, and tells how likely they are.
+
+    Args:
+        host: has the models.
+        forbidden: substrings that no string may have, whoever asks.
+    """
+
+    def __init__(self, host: Host, forbidden: Sequence[str] = ()) -> None:
+        self._host = host
+        self._forbidden = forbidden
+
+    async def Generate(  # noqa: D102 - told by the proto
+        self, request: pb.GenerateRequest, context: Context
+    ) -> pb.GenerateResponse:
+        arrived = time.monotonic()
+        model, engine = self._host.find(request.model)
+        drawing = await drawing_of(request, model, deadline_of(context), MAX_N, self._forbidden)
+        job = drawing.job
+        engine.submit(job)
+        # A caller that leaves cancels this coroutine, which cancels the future, which frees the rows.
+        outcome = await asyncio.wrap_future(job.result)
+        return pb.GenerateResponse(
+            samples=map(sample_message, outcome.samples),
+            model=model.full_name,
+            model_digest=model.digest,
+            seed=job.parameters.seed,
+            settings=drawing.settings,
+            usage=usage_message(job, outcome.usage, arrived),
+            shortfall_reason=SHORTFALL_REASONS[outcome.shortfall],
+        )
+
+    async def StreamGenerate(  # noqa: D102
+        self, request: pb.StreamGenerateRequest, context: Context
+    ) -> AsyncIterator[pb.StreamGenerateResponse]:
+        asked = request.request
+        model, engine = self._host.find(asked.model)
+        asked.allow_partial = True
+        drawing = await drawing_of(
+            asked, model, deadline_of(context), MAX_STREAM_N, self._forbidden
+        )
+        start_at(request, drawing)
+        header = pb.StreamHeader(
+            model=model.full_name,
+            model_digest=model.digest,
+            seed=drawing.job.parameters.seed,
+            settings=drawing.settings,
+        )
+        yield pb.StreamGenerateResponse(header=header)
+        async for response in stream(drawing.job, engine):
+            yield response
+
+    async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:  # noqa: D102
+        model, engine = self._host.find(request.model)
+        checks.whole("texts: strings", len(request.texts), 1, MAX_TEXTS)
+        manifest = model.manifest
+        found = [encoded(text, manifest) for text in request.texts]
+        ids = [one for one in found if isinstance(one, list)]
+        readings = iter(await read(engine, ids, context))
+        scores = [
+            one
+            if isinstance(one, pb.TextScore)
+            else score_message(text, next(readings), manifest, model.known, request.characters)
+            for text, one in zip(request.texts, found, strict=True)
+        ]
+        return pb.ScoreResponse(scores=scores, model=model.full_name, model_digest=model.digest)
+
+    async def NextCharacters(  # noqa: D102
+        self, request: pb.NextCharactersRequest, context: Context
+    ) -> pb.NextCharactersResponse:
+        model, engine = self._host.find(request.model)
+        checks.whole("prefixes: strings", len(request.prefixes), 1, MAX_PREFIXES)
+        checks.whole("top", request.top, 0, 2**31 - 1)
+        manifest = model.manifest
+        ids = [
+            encode_prefix(prefix, manifest, f"prefixes[{place}]")
+            for place, prefix in enumerate(request.prefixes)
+        ]
+        readings = await read(engine, ids, context)
+        return pb.NextCharactersResponse(
+            distributions=[
+                distribution_message(reading, manifest.alphabet, request.top)
+                for reading in readings
+            ],
+            model=model.full_name,
+            model_digest=model.digest,
+        )
+
+    async def ListTopStrings(  # noqa: D102
+        self, request: pb.ListTopStringsRequest, context: Context
+    ) -> pb.ListTopStringsResponse:
+        model, engine = self._host.find(request.model)
+        search = await search_of(request, model, self._forbidden)
+        while wanted := search.wanted():
+            readings = await read(engine, wanted, context)
+            logits = np.stack([reading.logits for reading in readings]).astype(np.float64)
+            await asyncio.to_thread(search.tell, logits)
+        return pb.ListTopStringsResponse(
+            **listed(search, model.manifest.vocabulary),
+            model=model.full_name,
+            model_digest=model.digest,
+        )
+
+
+async def read(engine: Engine, texts: Sequence[Sequence[int]], context: Context) -> list[Reading]:
+    """What the model makes of texts."""
+    if not texts:
+        return []
+    job = Read(texts, deadline=deadline_of(context))
+    engine.submit(job)
+    readings: list[Reading] = await asyncio.wrap_future(job.result)
+    return readings
+
+
+def start_at(request: pb.StreamGenerateRequest, drawing: Drawing) -> None:
+    """Let a stream begin at the index that it asks for; raises InvalidArgument."""
+    job, start = drawing.job, request.start_index
+    if start == 0:
+        return
+    checks.whole("start_index", start, 0, job.n - 1)
+    if not request.request.sampling.HasField("seed"):
+        raise InvalidArgument(
+            "request.sampling.seed", "must be set for a stream to go on: the header told it"
+        )
+    job.start = job.collected = start
+
+
+def deadline_of(context: Context) -> float | None:
+    """The instant of time.monotonic() at which the caller leaves."""
+    remaining = context.time_remaining()
+    return None if remaining is None else time.monotonic() + remaining

@@ -1,0 +1,60 @@
+"""From a ListTopStringsRequest to a search, and from what it finds to a message."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from makemore.v1 import generation_service_pb2 as pb
+from serving import checks
+from serving.api.constraints import bounds_of, resolve
+from serving.api.request import MAX_N, encode_prefix
+from serving.engine.top import Ids, TopSearch
+from serving.repository import Model
+from serving.vocabulary import Vocabulary
+
+DEFAULT_N = 10
+DEFAULT_EXPANSIONS = 20_000
+MAX_EXPANSIONS = 1_000_000
+
+
+async def search_of(
+    request: pb.ListTopStringsRequest, model: Model, forbidden: Sequence[str]
+) -> TopSearch:
+    """The search that a request asks for; raises InvalidArgument and FailedPrecondition."""
+    checks.whole("n", request.n, 0, MAX_N)
+    if request.HasField("max_expansions"):
+        checks.whole("max_expansions", request.max_expansions, 1, MAX_EXPANSIONS)
+    manifest = model.manifest
+    prefix = encode_prefix(request.prefix, manifest)
+    resolved = await resolve(request.constraints, manifest, model.known, prefix, forbidden)
+    bounds = resolved.bounds or bounds_of(
+        manifest.alphabet, resolved.rules, 0, resolved.max_length, prefix
+    )
+    selection, decode = resolved.selection, manifest.vocabulary.decode
+
+    def is_wanted(ids: Ids) -> bool:
+        text = decode(ids)
+        return text not in selection.excluded and not (selection.known and text in selection.known)
+
+    return TopSearch(
+        prefix,
+        bounds,
+        request.n or DEFAULT_N,
+        request.max_expansions or DEFAULT_EXPANSIONS,
+        is_wanted,
+    )
+
+
+def listed(search: TopSearch, vocabulary: Vocabulary) -> dict[str, Any]:
+    """What was found, as fields of the response."""
+    strings = [
+        pb.TopString(text=vocabulary.decode(found.ids), log_prob=found.log_prob)
+        for found in search.found
+    ]
+    return {
+        "strings": strings,
+        "complete": search.is_complete,
+        "mass_covered": math.fsum(math.exp(found.log_prob) for found in search.found),
+        "next_log_prob_bound": search.bound if search.bound > -math.inf else None,
+        "expansions": search.expansions,
+    }

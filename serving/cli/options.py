@@ -1,0 +1,71 @@
+"""Options that the commands which call a server share."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+
+from serving.client import TIMEOUT, Client
+from serving.config import LISTEN
+from serving.errors import NoServer
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+CALLING = (
+    click.option("--address", default=LISTEN, show_default=True, help="host:port of the server."),
+    click.option("--model", default="", help="names, or names@2.  [default: the server's]"),
+    click.option("--timeout", default=TIMEOUT, show_default=True, help="Seconds to wait."),
+)
+CONSTRAINTS = (
+    click.option("--min-length", type=int, help="Shortest string."),
+    click.option("--max-length", type=int, help="Longest string.  [default: the model's]"),
+    click.option("--novel", is_flag=True, help="No string of the training part."),
+    click.option(
+        "--exclude",
+        type=click.File(encoding="utf-8"),
+        help="File of strings that are not wanted, one a line.",
+    ),
+    click.option("--pattern", help="Regular expression that each whole string matches."),
+    click.option("--suffix", help="What each string ends with."),
+    click.option("--contains", help="What each string has in it."),
+    click.option("--allowed", help="The only characters that strings are made of."),
+    click.option("--forbid", multiple=True, help="What no string has in it; may be repeated."),
+)
+
+
+def all_of(options: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
+    """A decorator that adds every one of the options, in that order."""
+
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def constraints_of(given: dict[str, Any]) -> dict[str, Any]:
+    """Fields of the message Constraints from the options' values, which are taken out of `given`."""
+    excluded = given.pop("exclude")
+    return {
+        "min_length": given.pop("min_length"),
+        "max_length": given.pop("max_length"),
+        "novelty": "NOVELTY_NOT_IN_TRAINING" if given.pop("novel") else None,
+        "exclude": [line for line in excluded.read().splitlines() if line] if excluded else None,
+        "pattern": given.pop("pattern"),
+        "suffix": given.pop("suffix"),
+        "contains": given.pop("contains"),
+        "allowed_characters": given.pop("allowed"),
+        "forbidden_substrings": list(given.pop("forbid")) or None,
+    }
+
+
+@contextmanager
+def connected(address: str, timeout: float) -> Iterator[Client]:
+    """A client; where no server answers, the error says how to start one."""
+    with Client(address, timeout) as client:
+        try:
+            yield client
+        except NoServer as error:
+            raise NoServer(f"{error}\nstart one with: makemore serve --listen {address}") from None

@@ -1,0 +1,84 @@
+"""Drawing without replacement: how much of each prefix's probability is still to be had.
+
+Shi, Bieber and Singh, "Incremental sampling without replacement for sequence models" (2020). Shares are
+added up from what is left below, never subtracted from what was there, so that no rounding can leave a
+rest where there is none.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from serving.engine.sampling import Float64
+from serving.vocabulary import BOUNDARY
+
+
+@dataclass
+class Node:
+    """A prefix: `share` [V] is how its mass is divided, `left` [V] how much of each part remains."""
+
+    share: Float64
+    left: Float64
+    children: "dict[int, Node]" = field(default_factory=dict)
+
+
+class Remaining:
+    """The prefixes that were visited, from a job's own prefix on."""
+
+    def __init__(self) -> None:
+        self.root: Node | None = None
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether nothing is left at all."""
+        return self.root is not None and not (self.root.share * self.root.left).any()
+
+    def visit(self, path: Sequence[int], weights: Float64) -> Float64:
+        """What is left of each token's mass after a path, [V]; its shares are noted on the first visit.
+
+        Args:
+            path: token ids after the job's prefix; all but the last were visited before.
+            weights: what tokens are drawn in proportion to after it, [V].
+        """
+        node = self._find(path)
+        if node is None:
+            node = Node(weights / weights.sum(), np.ones(len(weights)))
+            if path:
+                parent = self._find(path[:-1])
+                assert parent is not None
+                parent.children[path[-1]] = node
+            else:
+                self.root = node
+        return node.left
+
+    def take(self, path: Sequence[int], *, ended: bool, cut: bool) -> None:
+        """Take a string away: its end, or its being cut at the longest length, or both.
+
+        Args:
+            path: token ids after the job's prefix, all of them visited.
+            ended: its ending after the path is taken.
+            cut: its going on after the path is taken.
+        """
+        nodes = [self.root]
+        for token in path:
+            nodes.append(nodes[-1].children.get(token) if nodes[-1] else None)
+        last = nodes[-1]
+        if last is None:  # never visited: it has no mass
+            return
+        if cut:
+            last.left[BOUNDARY + 1 :] = 0
+        if ended:
+            last.left[BOUNDARY] = 0
+        for parent, token, child in reversed(list(zip(nodes, path, nodes[1:], strict=False))):
+            assert parent is not None
+            assert child is not None
+            parent.left[token] = (child.share * child.left).sum()
+
+    def _find(self, path: Sequence[int]) -> Node | None:
+        node = self.root
+        for token in path:
+            if node is None:
+                return None
+            node = node.children.get(token)
+        return node

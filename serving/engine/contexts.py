@@ -1,0 +1,147 @@
+"""What a model knows after a text, and where rows keep it: the tree, or each row for itself.
+
+B is the number of rows, V the vocabulary.
+"""
+
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.engine.sampling import Bool, Int64
+from serving.engine.session import States, StepSession, initial_states
+from serving.errors import ServingError
+from serving.vocabulary import BOUNDARY
+
+Float32 = npt.NDArray[np.float32]
+
+
+class Context(NamedTuple):
+    """Logits [V] after a text, and a slice of every state."""
+
+    logits: Float32
+    states: States
+
+
+class Contexts(Protocol):
+    """Where rows are: a place is a number, and stands for a text that the model has seen.
+
+    `keep` gives what outlives the rows at a place, and `fork` lets rows go on from it.
+    """
+
+    root: Any  # kept: after the boundary that starts every string
+
+    def fork(self, kept: Any, count: int) -> Int64:
+        """Places for so many rows, all of them after the same text: [B]."""
+
+    def keep(self, place: int) -> Any:
+        """What `fork` goes on from, long after the row has left."""
+
+    def logits(self, places: Int64) -> Float32:
+        """Logits of the next character: [B, V]."""
+
+    def advance(self, places: Int64, tokens: Int64) -> tuple[Int64, Bool]:
+        """Let rows see one more token each.
+
+        Returns:
+            Where they are then, [B], and which of them got there, [B]; the others are to ask again.
+        """
+
+    def release(self, places: Int64) -> None:
+        """Rows have left."""
+
+
+def after_boundary(session: StepSession) -> Context:
+    """Feed the boundary that starts every string.
+
+    Raises:
+        ServingError: the logits are not as many as tokens, or not finite.
+    """
+    manifest = session.manifest
+    token = np.full(2, BOUNDARY, np.int64)
+    logits, states = session.step(token, initial_states(manifest.states, 2))
+    if logits.shape != (2, len(manifest.vocabulary)) or not np.isfinite(logits).all():
+        raise ServingError(f"{manifest.name}: the first step gives no usable logits")
+    return Context(logits[0].copy(), tuple(state[0].copy() for state in states))
+
+
+class Private:
+    """Every row has its states for itself; nothing is computed once for two rows.
+
+    A place is a slot in the arrays that the session gave last, so that a step copies nothing as long as
+    all rows take it.
+    """
+
+    def __init__(self, session: StepSession, root: Context) -> None:
+        self._session = session
+        self.root = root
+        vocabulary = len(session.manifest.vocabulary)
+        self._logits: Float32 = np.zeros((0, vocabulary), np.float32)
+        self._states: States = initial_states(session.manifest.states, 0)
+        self._free: list[int] = []
+
+    def fork(self, kept: Context, count: int) -> Int64:
+        """See Contexts."""
+        high = len(self._logits)
+        lacking = max(count - len(self._free), 0)
+        if lacking:
+            self._logits = _longer(self._logits, lacking)
+            self._states = tuple(_longer(state, lacking) for state in self._states)
+            self._free.extend(range(high + lacking - 1, high - 1, -1))
+        places = np.array([self._free.pop() for _ in range(count)], np.int64)
+        self._own()
+        self._logits[places] = kept.logits
+        for state, value in zip(self._states, kept.states, strict=True):
+            state[places] = value
+        return places
+
+    def _own(self) -> None:
+        """Make the arrays writeable; those that a session gives need not be."""
+        if not all(array.flags.writeable for array in (self._logits, *self._states)):
+            self._logits = self._logits.copy()
+            self._states = tuple(state.copy() for state in self._states)
+
+    def keep(self, place: int) -> Context:
+        """See Contexts."""
+        return Context(self._logits[place].copy(), tuple(s[place].copy() for s in self._states))
+
+    def logits(self, places: Int64) -> Float32:
+        """See Contexts."""
+        return self._logits[places]
+
+    def advance(self, places: Int64, tokens: Int64) -> tuple[Int64, Bool]:
+        """See Contexts."""
+        live = len(self._logits) - len(self._free)
+        if len(places) < live:
+            self._advance_some(places, tokens)
+        else:
+            places = self._closed_up(places)
+            every = np.zeros(len(self._logits), np.int64)
+            every[places] = tokens
+            self._logits, self._states = self._session.step(every, self._states)
+        return places, np.ones(len(places), np.bool_)
+
+    def _advance_some(self, places: Int64, tokens: Int64) -> None:
+        states = tuple(state[places] for state in self._states)
+        logits, after = self._session.step(tokens, states)
+        self._own()
+        self._logits[places] = logits
+        for state, value in zip(self._states, after, strict=True):
+            state[places] = value
+
+    def _closed_up(self, places: Int64) -> Int64:
+        """Without the slots that nobody has, where they are many."""
+        if len(self._free) * 4 <= len(self._logits):
+            return places
+        self._logits = self._logits[places]
+        self._states = tuple(state[places] for state in self._states)
+        self._free.clear()
+        return np.arange(len(places))
+
+    def release(self, places: Int64) -> None:
+        """See Contexts."""
+        self._free.extend(places.tolist())
+
+
+def _longer(array: npt.NDArray[Any], by: int) -> npt.NDArray[Any]:
+    return np.concatenate([array, np.zeros((by, *array.shape[1:]), array.dtype)])

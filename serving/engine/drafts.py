@@ -1,0 +1,169 @@
+"""Which strings of a job are drawn next, and which of the drawn ones become its samples.
+
+A draft is one attempt at the sample of one index. Drafts finish in any order, yet the samples are those
+that one would get by drawing index after index, attempt after attempt: so they do not depend on how many
+rows there were, nor on `n`. Knows neither rows nor models.
+"""
+
+from heapq import heappop, heappush
+from typing import NamedTuple
+
+from serving.engine.job import Draw, FinishReason, Sample, Shortfall, Usage
+
+
+class Taken(NamedTuple):
+    """A text that must not be drawn again: as one that ends there, as one that is cut there, or both."""
+
+    text: str
+    ended: bool = True
+    cut: bool = True
+
+
+ENOUGH_ATTEMPTS = 64
+"""After so many drafts that did not fit, one index draws without replacement, as do all after it."""
+
+
+class Drafts:
+    """The drafts of one job.
+
+    Attributes:
+        usage: what was drawn and thrown away.
+        shortfall: why no more drafts are wanted, though samples are missing.
+        is_sequential: whether drafts are drawn one at a time, without replacement; all that are under way
+            when that begins are of no use any more.
+    """
+
+    def __init__(self, job: Draw) -> None:
+        self.job = job
+        self.usage = Usage()
+        self.shortfall: Shortfall | None = None
+        self.is_sequential = False
+        self.resolved = 0 if job.selection.is_unique else job.start
+        self._next = self.resolved
+        self._retries: list[int] = []
+        self._attempts: dict[int, int] = {}
+        self._finished: dict[int, Sample] = {}
+        self._index_of: dict[str, int] = {}
+        self._rejected: list[tuple[int, Taken]] = []
+        self._patience = min(ENOUGH_ATTEMPTS, max(1, job.selection.max_attempts // 2))
+        self._is_out = False
+        self._stuck: set[int] = set()
+
+    @property
+    def is_complete(self) -> bool:
+        """Every sample is there, or no more are to be had."""
+        return self.resolved >= self.job.n or self.shortfall is not None
+
+    def __contains__(self, index: int) -> bool:
+        """Whether a draft of this index stands."""
+        return index in self._finished or index < self.resolved
+
+    @property
+    def wanted(self) -> int:
+        """How many drafts could begin now."""
+        if self.is_complete:
+            return 0
+        if self.is_sequential:
+            return 0 if self._is_out else 1
+        return len(self._retries) + max(self._end - self._next, 0)
+
+    @property
+    def _end(self) -> int:
+        return min(self.job.n, self.job.collected + self.job.window)
+
+    def begin(self, count: int) -> list[tuple[int, int]]:
+        """The index and the attempt of so many drafts, of `wanted`, that begin now."""
+        if self.is_sequential:
+            self._is_out = True
+            return [(self.resolved, self._attempts.get(self.resolved, 0))]
+        indices = [heappop(self._retries) for _ in range(min(count, len(self._retries)))]
+        begun = [(index, self._attempts[index]) for index in indices]
+        first = self._next
+        self._next += count - len(begun)
+        begun.extend((index, 0) for index in range(first, self._next))
+        return begun
+
+    def finish(self, draft: Sample) -> None:
+        """Take a draft that has come to its end."""
+        self._is_out = False
+        reason = self._reason(draft)
+        if reason is None and self.job.selection.is_unique:
+            reason = self._compare(draft)
+        if reason is None:
+            self._finished[draft.index] = draft
+        else:
+            self._reject(draft, reason)
+
+    def _reason(self, draft: Sample) -> str | None:
+        """Why a draft is not wanted, whatever the others are."""
+        selection = self.job.selection
+        if selection.complete_only and draft.finish_reason is FinishReason.MAX_LENGTH:
+            return "length"
+        if draft.text in selection.excluded:
+            return "excluded"
+        if selection.known is not None and draft.text in selection.known:
+            return "known"
+        return None
+
+    def _compare(self, draft: Sample) -> str | None:
+        """Settle which of two drafts of the same text stays: the one that comes first."""
+        other = self._index_of.get(draft.text, draft.index)
+        if other < draft.index:
+            return "duplicate"
+        self._index_of[draft.text] = draft.index
+        if other > draft.index:
+            self._reject(self._finished.pop(other), "duplicate")
+        return None
+
+    def reject(self, draft: Sample, reason: str) -> None:
+        """Throw away a draft that the engine itself found not to fit."""
+        self._is_out = False
+        self._reject(draft, reason)
+
+    def _reject(self, draft: Sample, reason: str) -> None:
+        field = f"rejected_{reason}"
+        setattr(self.usage, field, getattr(self.usage, field) + 1)
+        if reason != "duplicate":  # whose text is a sample's
+            ended = reason != "length" or draft.finish_reason is FinishReason.END
+            self._rejected.append((draft.index, Taken(draft.text, ended)))
+        attempts = self._attempts[draft.index] = draft.attempts
+        if attempts >= self.job.selection.max_attempts or (
+            attempts >= self._patience and not self.is_sequential
+        ):
+            self._stuck.add(draft.index)
+        elif not self.is_sequential:
+            heappush(self._retries, draft.index)
+
+    def accepted(self) -> list[Sample]:
+        """The samples that have become certain since the last time, in order."""
+        ready = []
+        while (sample := self._finished.pop(self.resolved, None)) is not None:
+            ready.append(sample)
+            self.resolved += 1
+        if self.resolved in self._stuck:
+            self._stuck.discard(self.resolved)
+            if self._attempts[self.resolved] >= self.job.selection.max_attempts:
+                self.shortfall = Shortfall.ATTEMPTS
+            else:
+                self._go_sequential()
+        wanted = [sample for sample in ready if sample.index >= self.job.start]
+        self.usage.samples += len(wanted)
+        return wanted
+
+    def _go_sequential(self) -> None:
+        self.is_sequential = True
+        self._is_out = False
+        self._finished.clear()
+        self._retries.clear()
+        self._stuck.clear()
+        reached = self._attempts[self.resolved]
+        self._attempts = {self.resolved: reached}
+        self._index_of = {t: i for t, i in self._index_of.items() if i < self.resolved}
+        self._rejected = [(i, d) for i, d in self._rejected if i <= self.resolved]
+
+    @property
+    def taken(self) -> list[Taken]:
+        """What drawing without replacement must not give again."""
+        samples = [Taken(text) for text in self._index_of]
+        excluded = [Taken(text) for text in self.job.selection.excluded]
+        return sorted({*samples, *excluded, *(taken for _, taken in self._rejected)})

@@ -1,0 +1,191 @@
+"""The continuous batcher: one thread that owns one model's session.
+
+Every turn advances the rows of one lane by one character; rows join and leave at every turn. Knows no
+gRPC and no asyncio: jobs come in by `submit`, and their answers go out through their futures and sinks.
+"""
+
+import logging
+import math
+import threading
+import time
+from queue import Empty, SimpleQueue
+
+import numpy as np
+
+from serving.engine.contexts import Context, Contexts, Private, after_boundary
+from serving.engine.entry import DrawEntry, Entry, ReadEntry
+from serving.engine.job import Draw, Job, Read, Shortfall
+from serving.engine.lane import Lane
+from serving.engine.sampling import Int64
+from serving.engine.scheduler import Turns
+from serving.engine.session import StepSession
+from serving.engine.tree import Tree
+from serving.errors import DeadlineExceeded, ServingError, Unavailable
+
+log = logging.getLogger(__name__)
+
+MAX_ROWS = 256
+PREFIX_CACHE = 64 * 2**20
+LOOK = 0.02
+"""Seconds between two looks at jobs that wait for their caller."""
+
+
+class Engine:
+    """Runs the jobs of one model.
+
+    Args:
+        session: the model; only the engine's thread steps it once `start` was called.
+        max_rows: how many strings run at once in either lane.
+        prefix_cache: bytes that the prefix tree may take; 0 does without.
+    """
+
+    def __init__(
+        self, session: StepSession, max_rows: int = MAX_ROWS, prefix_cache: int = PREFIX_CACHE
+    ) -> None:
+        self.session = session
+        self.manifest = session.manifest
+        self.max_rows = max_rows
+        self.prefix_cache = prefix_cache
+        self.turns = 0
+        self.contexts: Contexts
+        self._root: Context
+        self._entries: dict[int, Entry] = {}
+        self._number = 0
+        self._lanes: tuple[Lane, ...] = ()
+        self._order = Turns()
+        self._inbox: SimpleQueue[Job | None] = SimpleQueue()
+        self._closing = threading.Event()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(
+            target=self._run,
+            name=f"engine-{self.manifest.name}",
+            daemon=True,  # a process that is to end is not kept by work that nobody will collect
+        )
+
+    @property
+    def active_rows(self) -> int:
+        """Rows that are running now."""
+        return sum(len(lane.rows) for lane in self._lanes)
+
+    def start(self) -> None:
+        """Warm the model up with a step, then start the thread.
+
+        Raises:
+            ServingError: the model gives values that are not finite.
+        """
+        self._root = after_boundary(self.session)
+        self._set_up()
+        self._thread.start()
+
+    def _set_up(self) -> None:
+        """Begin with nothing under way."""
+        most = 2 * self.max_rows
+        self.contexts = (
+            Tree(self.session, self._root, self.prefix_cache, most, self._places_in_use)
+            if self.prefix_cache
+            else Private(self.session, self._root)
+        )
+        self._entries = {}
+        light, heavy = (Lane(self.manifest, self.contexts, self.max_rows) for _ in range(2))
+        self._lanes = (light, heavy)
+
+    def _places_in_use(self) -> Int64:
+        kept = [e.kept for e in self._entries.values() if isinstance(e, DrawEntry)]
+        places = [lane.rows.live["place"] for lane in self._lanes]
+        return np.concatenate([*places, np.array([k for k in kept if k is not None], np.int64)])
+
+    def submit(self, job: Job) -> None:
+        """Queue a job; its future gets the answer.
+
+        Raises:
+            Unavailable: the engine has stopped.
+        """
+        with self._lock:
+            if self._closing.is_set():
+                raise Unavailable("the model is being taken away; try again")
+            self._inbox.put(job)
+
+    def wake(self) -> None:
+        """Look again what may run: samples were collected from a sink."""
+        self._inbox.put(None)
+
+    def stop(self) -> None:
+        """Finish what was submitted, then end the thread."""
+        with self._lock:
+            self._closing.set()
+            self._inbox.put(None)
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                while self._take_in():
+                    self.turn()
+                return
+            except Exception:
+                log.exception("the engine of %s failed", self.manifest.name)
+                self._start_over()
+
+    def _start_over(self) -> None:
+        """Fail the jobs under way and go on without them."""
+        for entry in self._entries.values():
+            entry.fail(ServingError("the model failed"))
+        self._set_up()
+
+    def _take_in(self) -> bool:
+        """Move submitted jobs to their lanes; waits when idle. False when all is done."""
+        if not self._entries and self._closing.is_set() and self._inbox.empty():
+            return False
+        idle = not any(lane.has_work for lane in self._lanes)
+        while idle or not self._inbox.empty():
+            try:
+                job = self._inbox.get(timeout=self._patience())
+            except Empty:
+                return True
+            if job is not None:
+                self._add(job)
+            idle = False
+        return True
+
+    def _patience(self) -> float | None:
+        """Seconds to wait for something to do; jobs that wait for their caller have deadlines."""
+        return LOOK if self._entries else None
+
+    def _add(self, job: Job) -> None:
+        self._number += 1
+        entry: Entry
+        if isinstance(job, Read):
+            entry = ReadEntry(job, self._number)
+        else:
+            assert isinstance(job, Draw)
+            entry = DrawEntry(job, self._number, self.contexts.root)
+        self._entries[entry.number] = entry
+        self._lanes[0 if entry.is_light else 1].entries[entry.number] = entry
+        job.started_at = time.monotonic()
+
+    def turn(self) -> None:
+        """Advance the rows of the lane whose turn it is."""
+        self._sweep()
+        light, heavy = (lane.has_work for lane in self._lanes)
+        is_light = self._order.is_light_next(light, heavy)
+        begun = time.perf_counter()
+        self._lanes[0 if is_light else 1].turn()
+        if light and heavy:
+            self._order.spent(time.perf_counter() - begun, is_light)
+        self.turns += 1
+
+    def _sweep(self) -> None:
+        """Free the rows of jobs that are answered, were cancelled, or whose time is up."""
+        now = time.monotonic()
+        for entry in self._entries.values():
+            if entry.job.is_expired(now):
+                entry.fail(DeadlineExceeded("the deadline passed before all was made"))
+            elif isinstance(entry, DrawEntry) and now >= (entry.draw.partial_at or math.inf):
+                entry.finish(Shortfall.DEADLINE)
+        gone = [entry for entry in self._entries.values() if entry.is_abandoned]
+        for entry in gone:
+            del self._entries[entry.number]
+        if gone:
+            for lane in self._lanes:
+                lane.drop(gone)

@@ -1,0 +1,163 @@
+"""Jobs under way: what of them is running, and what is to run next."""
+
+from collections import deque
+from typing import Any
+
+import numpy as np
+
+from serving.constraints.remaining import Remaining
+from serving.engine.drafts import Drafts, Taken
+from serving.engine.job import Draw, Float32, Job, Outcome, Read, Reading, Sample, Shortfall
+from serving.engine.sampling import Float64
+from serving.engine.scheduler import LIGHT
+from serving.errors import ServingError
+from serving.vocabulary import Vocabulary
+
+
+class Entry:
+    """A job under way.
+
+    Attributes:
+        number: by which its rows know it.
+        held: how many rows it has.
+    """
+
+    def __init__(self, job: Job, number: int) -> None:
+        self.job = job
+        self.number = number
+        self.held = 0
+
+    @property
+    def is_light(self) -> bool:
+        """Whether it is little work."""
+        return self.job.characters <= LIGHT
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Nobody waits for it: cancelled, failed or answered."""
+        return self.job.result.done()
+
+    @property
+    def wanted(self) -> int:
+        """How many rows it could begin."""
+        raise NotImplementedError
+
+    def answer(self, value: Any) -> None:
+        """Give the answer, unless nobody waits for it."""
+        if not self.job.result.done() and self.job.result.set_running_or_notify_cancel():
+            self.job.result.set_result(value)
+
+    def fail(self, error: ServingError) -> None:
+        """Give an error instead."""
+        if not self.job.result.done() and self.job.result.set_running_or_notify_cancel():
+            self.job.result.set_exception(error)
+
+
+class DrawEntry(Entry):
+    """A Draw under way.
+
+    Attributes:
+        kept: the context that all drafts go on from; None until the prefix has been run.
+        remaining: what is left to draw, once drafts are drawn without replacement.
+        to_take: texts that are to be taken out of it before the next draft.
+    """
+
+    def __init__(self, job: Draw, number: int, root: Any) -> None:
+        super().__init__(job, number)
+        self.draw = job
+        self.drafts = Drafts(job)
+        self.kept: Any = None if job.prefix else root
+        self.is_prefix_out = False
+        self.remaining: Remaining | None = None
+        self.to_take: deque[Taken] = deque()
+        self.taking: dict[int, Taken] = {}
+        self._takes = 0
+        self._samples: list[Sample] = []
+
+    @property
+    def wanted(self) -> int:
+        """See Entry."""
+        if self.kept is None:
+            return 0 if self.is_prefix_out else 1
+        if self.to_take:
+            return len(self.to_take)
+        if self.taking:
+            return 0
+        return self.drafts.wanted
+
+    def begin_taking(self, count: int) -> dict[int, Taken]:
+        """The next texts to take out of what remains, by a number each."""
+        first = self._takes
+        self._takes += count
+        begun = {number: self.to_take.popleft() for number in range(first, self._takes)}
+        self.taking |= begun
+        return begun
+
+    def settle(self, vocabulary: Vocabulary) -> bool:
+        """Pass on the samples that have become certain, and the answer if it is complete.
+
+        Returns:
+            Whether the drafts that are running have become of no use.
+        """
+        was_sequential = self.drafts.is_sequential
+        samples = self.drafts.accepted()
+        if samples:
+            if self.draw.sink is None:
+                self._samples.extend(samples)
+            else:
+                self.draw.sink(samples)
+        has_switched = self.drafts.is_sequential and not was_sequential
+        if has_switched:
+            self.remaining = Remaining()
+            self.to_take.extend(self._takeable(vocabulary))
+        if self.drafts.is_complete:
+            self.finish()
+        return has_switched
+
+    def _takeable(self, vocabulary: Vocabulary) -> list[Taken]:
+        """What of the taken texts could be drawn at all."""
+        job, alphabet = self.draw, set(vocabulary.alphabet)
+        prefix = vocabulary.decode(job.prefix)
+        return [
+            taken
+            for taken in self.drafts.taken
+            if taken.text.startswith(prefix)
+            and len(taken.text) <= job.max_length
+            and alphabet.issuperset(taken.text)
+            and (job.bounds is None or job.bounds.accepts(vocabulary.encode(taken.text)))
+        ]
+
+    def finish(self, shortfall: Shortfall | None = None) -> None:
+        """Answer with what there is."""
+        reason = self.drafts.shortfall or shortfall
+        self.answer(Outcome(self._samples, self.drafts.usage, reason))
+
+
+class ReadEntry(Entry):
+    """A Read under way."""
+
+    def __init__(self, job: Read, number: int) -> None:
+        super().__init__(job, number)
+        self.read = job
+        self._next = self._finished = 0
+        longest = max((len(text) for text in job.texts), default=0)
+        self.log_probs: Float64 = np.zeros((len(job.texts), longest + 1))  # [texts, T + 1]
+        self._readings: list[Reading | None] = [None] * len(job.texts)
+
+    @property
+    def wanted(self) -> int:
+        """See Entry."""
+        return len(self.read.texts) - self._next
+
+    def next(self, count: int) -> range:
+        """The next texts, by their places."""
+        self._next += count
+        return range(self._next - count, self._next)
+
+    def finish_text(self, text: int, logits: Float32) -> None:
+        """A text has been read to its end: its log-probabilities are noted."""
+        length = len(self.read.texts[text])
+        self._readings[text] = Reading(self.log_probs[text, : length + 1], logits)
+        self._finished += 1
+        if self._finished == len(self._readings):
+            self.answer(self._readings)

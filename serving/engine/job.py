@@ -1,0 +1,183 @@
+"""What the engine is asked for and what it gives: values, free of gRPC, runtime and threads."""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.constraints.masks import Bounds
+from serving.constraints.taken import Known
+from serving.engine.sampling import Float64, SamplingParameters
+
+Float32 = npt.NDArray[np.float32]
+
+
+class FinishReason(Enum):
+    """Why a string ends where it does."""
+
+    END = auto()
+    MAX_LENGTH = auto()
+
+
+class Shortfall(Enum):
+    """Why there are fewer strings than were asked for."""
+
+    SPACE_EXHAUSTED = auto()
+    ATTEMPTS = auto()
+    DEADLINE = auto()
+
+
+@dataclass(slots=True)
+class Sample:
+    """One string; the probabilities are of what was added to the prefix, see `sampling.Drawn`."""
+
+    text: str
+    index: int
+    finish_reason: FinishReason
+    log_prob: float
+    sampling_log_prob: float = 0.0
+    log_weight: float = 0.0
+    attempts: int = 1
+
+
+@dataclass
+class Usage:
+    """What a job took."""
+
+    characters: int = 0
+    samples: int = 0
+    rejected_duplicate: int = 0
+    rejected_known: int = 0
+    rejected_excluded: int = 0
+    rejected_length: int = 0
+    rejected_pattern: int = 0
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which strings may be among a job's samples; the others are drawn again.
+
+    Attributes:
+        is_unique: no string twice.
+        known: strings that are not wanted, by their fingerprints.
+        excluded: strings that are not wanted.
+        complete_only: strings that were cut are not wanted.
+        accepted: what strings must keep to, where that is not enforced while drawing.
+        max_attempts: how often one sample is drawn at most.
+    """
+
+    is_unique: bool = False
+    known: Known | None = None
+    excluded: frozenset[str] = frozenset()
+    complete_only: bool = False
+    accepted: Bounds | None = None
+    max_attempts: int = 100
+
+    @property
+    def is_free(self) -> bool:
+        """Whether every string is wanted."""
+        return not (
+            self.is_unique
+            or self.known is not None
+            or self.excluded
+            or self.complete_only
+            or self.accepted is not None
+        )
+
+
+class Sink(Protocol):
+    """Takes samples in the order of their index, in the engine's thread; must not wait."""
+
+    def __call__(self, samples: list[Sample]) -> None:
+        """Take some."""
+
+
+@dataclass(eq=False)
+class Job:
+    """Work of the engine with a deadline, whose answer goes to `result`; cancelling that abandons it.
+
+    Attributes:
+        deadline: the instant of time.monotonic() after which nobody waits; None for never.
+    """
+
+    deadline: float | None = field(default=None, kw_only=True)
+    result: "Future[Any]" = field(default_factory=Future, kw_only=True)
+    started_at: float = field(default=0.0, kw_only=True)
+
+    @property
+    def characters(self) -> int:
+        """How many it may take at most: what it is weighed by."""
+        raise NotImplementedError
+
+    def is_expired(self, now: float | None = None) -> bool:
+        """Whether the deadline has passed."""
+        return self.deadline is not None and (now or time.monotonic()) >= self.deadline
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a Draw came out; `samples` is empty where they went to a sink."""
+
+    samples: list[Sample]
+    usage: Usage
+    shortfall: Shortfall | None = None
+
+
+@dataclass(eq=False)
+class Draw(Job):
+    """`n` strings after one prefix: an `Outcome`.
+
+    Attributes:
+        prefix: token ids, boundary left out.
+        n: how many strings, counted from index 0.
+        parameters: how they are drawn.
+        max_length: the longest string, prefix included; at least len(prefix).
+        bounds: what is enforced while drawing; None for nothing.
+        selection: which strings are thrown away.
+        start: the index of the first sample that is wanted.
+        sink: takes the samples as they come; None keeps them for the outcome.
+        window: how many samples may be under way beyond those that were taken from the sink.
+        collected: how many samples were taken from the sink.
+        partial_at: the instant at which what there is becomes the answer; None for never.
+    """
+
+    prefix: list[int]
+    n: int
+    parameters: SamplingParameters
+    max_length: int
+    bounds: Bounds | None = None
+    selection: Selection = Selection()
+    start: int = 0
+    sink: Sink | None = None
+    window: int = 2**62
+    partial_at: float | None = None
+    collected: int = 0
+
+    @property
+    def characters(self) -> int:
+        """See Job."""
+        return self.n * (self.max_length + 1 - len(self.prefix))
+
+
+class Reading(NamedTuple):
+    """What a model makes of a text: each character's log-probability, the end's last, and the logits."""
+
+    log_probs: Float64  # [T + 1]
+    logits: Float32  # [V], after the whole text
+
+
+@dataclass(eq=False)
+class Read(Job):
+    """Texts as token ids, boundaries left out: a list of `Reading`s."""
+
+    texts: Sequence[Sequence[int]]
+
+    @property
+    def characters(self) -> int:
+        """See Job."""
+        return sum(len(text) + 1 for text in self.texts)

@@ -1,0 +1,176 @@
+"""The prefix tree: what a model says after a text is computed once, for all rows and calls.
+
+A node is a text. It keeps the logits after it, its children, and, as long as there is room, the states
+that a new child is computed from. Least recently used goes first: leaves, and states on their own. All of
+it in arrays, so that a turn's rows are looked up at once. B is the number of rows, V the vocabulary.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from serving.engine.contexts import Context, Float32
+from serving.engine.pool import Pool
+from serving.engine.sampling import Bool, Int64
+from serving.engine.session import States, StepSession
+
+ROOT = 0
+NONE = -1
+SHARE = 8
+"""When there is no room, this part of all leaves, or of all states, goes at once."""
+
+
+class Tree:
+    """Contexts as nodes; see Contexts.
+
+    Args:
+        session: computes what is not there.
+        root: the context after the boundary that starts every string.
+        budget: bytes that it may take; what `most` rows need is always there.
+        most: rows that may be about at once.
+        in_use: the nodes that rows are at, which stay.
+    """
+
+    root = ROOT
+
+    def __init__(
+        self,
+        session: StepSession,
+        root: Context,
+        budget: int,
+        most: int,
+        in_use: Callable[[], Int64],
+    ) -> None:
+        self._session = session
+        self._in_use = in_use
+        self._vocabulary = len(session.manifest.vocabulary)
+        v = (self._vocabulary,)
+        columns = {
+            "logits": (np.float32, v, 0),
+            "child": (np.int32, v, NONE),
+            "parent": (np.int32, (), NONE),
+            "token": (np.int32, (), 0),
+            "children": (np.int32, (), 0),
+            "used": (np.int64, (), 0),
+            "slot": (np.int32, (), NONE),
+        }
+        specs = session.manifest.states
+        states = {str(i): (spec.dtype, spec.shape, 0) for i, spec in enumerate(specs)}
+        self._state_names = list(states)
+        least = 4 * most + 64
+        node_bytes = 8 * v[0] + 28
+        state_bytes = sum(spec.bytes_per_row for spec in specs) + 4
+        self._nodes = Pool(columns, max(budget // 2 // node_bytes, least))
+        slots = {"node": (np.int32, (), NONE), **states}
+        self._slots = Pool(slots, max(budget // 2 // state_bytes, least))
+        self._clock = 0
+        self.steps = self.hits = 0
+        self._fill(self._nodes.take(1), root.logits[None], tuple(s[None] for s in root.states))
+
+    def fork(self, kept: int, count: int) -> Int64:
+        """See Contexts."""
+        return np.full(count, kept, np.int64)
+
+    def keep(self, place: int) -> int:
+        """See Contexts."""
+        return place
+
+    def release(self, places: Int64) -> None:
+        """See Contexts."""
+
+    def logits(self, places: Int64) -> Float32:
+        """See Contexts."""
+        found: Float32 = self._nodes["logits"][places]
+        return found
+
+    def advance(self, places: Int64, tokens: Int64) -> tuple[Int64, Bool]:
+        """See Contexts."""
+        self._clock += 1
+        after = self._nodes["child"][places, tokens].astype(np.int64)
+        missing = np.flatnonzero(after == NONE)
+        self._nodes["used"][after[after != NONE]] = self._clock  # lest they go to make room now
+        self.hits += len(places) - len(missing)
+        if len(missing):
+            sources, wanted = places[missing], tokens[missing]
+            self._compute(sources, wanted)
+            after[missing] = self._nodes["child"][sources, wanted]
+        moved = after != NONE
+        after = np.where(moved, after, places)
+        self._nodes["used"][after] = self._clock
+        return after, moved
+
+    def _compute(self, sources: Int64, tokens: Int64) -> None:
+        """Step the model from nodes with tokens, each pair once; where states are gone, nearer the root."""
+        bare = np.flatnonzero(self._nodes["slot"][sources] == NONE)
+        if len(bare):
+            sources, tokens = sources.copy(), tokens.copy()
+        for row in bare:
+            sources[row], tokens[row] = self._nearest(int(sources[row]))
+        pairs = np.unique(sources * self._vocabulary + tokens)
+        sources, tokens = np.divmod(pairs, self._vocabulary)
+        slots = self._nodes["slot"][sources]
+        states = tuple(self._slots[name][slots] for name in self._state_names)
+        logits, states = self._session.step(tokens, states)
+        self.steps += len(tokens)
+        nodes = self._nodes["child"][sources, tokens].astype(np.int64)
+        is_new = nodes == NONE
+        nodes[is_new] = self._add(sources[is_new], tokens[is_new])
+        self._fill(nodes, logits, states)
+
+    def _nearest(self, node: int) -> tuple[int, int]:
+        """The nearest node towards the root that has its states, and the token that leads on from it."""
+        parents, tokens, slots = (self._nodes[name] for name in ("parent", "token", "slot"))
+        while slots[node] == NONE:
+            token, node = int(tokens[node]), int(parents[node])
+        return node, token
+
+    def _add(self, sources: Int64, tokens: Int64) -> Int64:
+        if len(sources) > self._nodes.room:
+            self._drop_leaves(sources)
+        nodes = self._nodes.take(len(sources))
+        self._nodes["parent"][nodes] = sources
+        self._nodes["token"][nodes] = tokens
+        self._nodes["child"][sources, tokens] = nodes
+        np.add.at(self._nodes["children"], sources, 1)
+        return nodes
+
+    def _fill(self, nodes: Int64, logits: Float32, states: States) -> None:
+        self._nodes["logits"][nodes] = logits
+        self._nodes["used"][nodes] = self._clock
+        lacking = nodes[self._nodes["slot"][nodes] == NONE]
+        if len(lacking) > self._slots.room:
+            self._drop_states(len(lacking))
+        slots = self._slots.take(len(lacking))
+        self._nodes["slot"][lacking] = slots
+        self._slots["node"][slots] = lacking
+        slots = self._nodes["slot"][nodes]
+        for name, state in zip(self._state_names, states, strict=True):
+            self._slots[name][slots] = state
+
+    def _drop_leaves(self, sources: Int64) -> None:
+        """Make room for nodes."""
+        old = self._nodes.is_taken & (self._nodes["children"] == 0)
+        old &= self._nodes["used"] < self._clock
+        old[[ROOT, *sources.tolist()]] = False
+        old[self._in_use()] = False
+        leaves = _oldest(np.flatnonzero(old), self._nodes["used"], len(sources))
+        parents = self._nodes["parent"][leaves]
+        np.subtract.at(self._nodes["children"], parents, 1)
+        self._nodes["child"][parents, self._nodes["token"][leaves]] = NONE
+        slots = self._nodes["slot"][leaves]
+        self._slots.give(slots[slots != NONE].astype(np.int64))
+        self._nodes.give(leaves)
+
+    def _drop_states(self, at_least: int) -> None:
+        """Make room for states; the root's stay, from which all others can be had again."""
+        taken = np.flatnonzero(self._slots.is_taken & (self._slots["node"] != ROOT))
+        slots = _oldest(taken, self._nodes["used"][self._slots["node"]], at_least)
+        self._nodes["slot"][self._slots["node"][slots]] = NONE
+        self._slots.give(slots)
+
+
+def _oldest(candidates: Int64, used: Int64, at_least: int) -> Int64:
+    count = min(len(candidates), max(len(candidates) // SHARE, at_least))
+    if count == len(candidates):
+        return candidates
+    return candidates[np.argpartition(used[candidates], count)[:count]]
