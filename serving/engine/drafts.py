@@ -8,7 +8,10 @@ rows there were, nor on `n`. Knows neither rows nor models.
 from heapq import heappop, heappush
 from typing import NamedTuple
 
+import numpy as np
+
 from serving.engine.job import Draw, FinishReason, Sample, Shortfall, Usage
+from serving.engine.philox import UInt64
 
 
 class Taken(NamedTuple):
@@ -71,17 +74,17 @@ class Drafts:
     def _end(self) -> int:
         return min(self.job.n, self.job.collected + self.job.window)
 
-    def begin(self, count: int) -> list[tuple[int, int]]:
-        """The index and the attempt of so many drafts, of `wanted`, that begin now."""
+    def begin(self, count: int) -> tuple[UInt64, UInt64]:
+        """The indices and the attempts of so many drafts, of `wanted`, that begin now."""
         if self.is_sequential:
             self._is_out = True
-            return [(self.resolved, self._attempts.get(self.resolved, 0))]
+            return pair([(self.resolved, self._attempts.get(self.resolved, 0))])
         indices = [heappop(self._retries) for _ in range(min(count, len(self._retries)))]
         begun = [(index, self._attempts[index]) for index in indices]
         first = self._next
         self._next += count - len(begun)
         begun.extend((index, 0) for index in range(first, self._next))
-        return begun
+        return pair(begun)
 
     def finish(self, draft: Sample) -> None:
         """Take a draft that has come to its end."""
@@ -167,3 +170,68 @@ class Drafts:
         samples = [Taken(text) for text in self._index_of]
         excluded = [Taken(text) for text in self.job.selection.excluded]
         return sorted({*samples, *excluded, *(taken for _, taken in self._rejected)})
+
+
+class FreeDrafts:
+    """The drafts of a job that wants them all: as `Drafts`, with less to do."""
+
+    is_sequential = False
+
+    def __init__(self, job: Draw) -> None:
+        self.job = job
+        self.usage = Usage()
+        self.shortfall: Shortfall | None = None
+        self.resolved = self._next = job.start
+        self._finished: dict[int, Sample] = {}
+
+    def __contains__(self, index: int) -> bool:
+        return True
+
+    @property
+    def is_complete(self) -> bool:
+        """Every sample is there, or no more are to be had."""
+        return self.resolved >= self.job.n or self.shortfall is not None
+
+    @property
+    def wanted(self) -> int:
+        """How many drafts could begin now."""
+        return max(min(self.job.n, self.job.collected + self.job.window) - self._next, 0)
+
+    def begin(self, count: int) -> tuple[UInt64, UInt64]:
+        """The indices and the attempts of so many drafts, of `wanted`, that begin now."""
+        first = self._next
+        self._next += count
+        return np.arange(first, self._next, dtype=np.uint64), np.zeros(count, np.uint64)
+
+    def finish(self, draft: Sample) -> None:
+        """Take a draft that has come to its end."""
+        self._finished[draft.index] = draft
+
+    def reject(self, draft: Sample, reason: str) -> None:
+        """Never called."""
+        raise AssertionError(reason)
+
+    def accepted(self) -> list[Sample]:
+        """The samples that have become certain since the last time, in order."""
+        ready = []
+        while (sample := self._finished.pop(self.resolved, None)) is not None:
+            ready.append(sample)
+            self.resolved += 1
+        self.usage.samples += len(ready)
+        return ready
+
+    @property
+    def taken(self) -> list[Taken]:
+        """Nothing."""
+        return []
+
+
+def drafts_of(job: Draw) -> Drafts | FreeDrafts:
+    """The drafts of a job."""
+    return FreeDrafts(job) if job.selection.is_free else Drafts(job)
+
+
+def pair(begun: list[tuple[int, int]]) -> tuple[UInt64, UInt64]:
+    """Indices and attempts as columns."""
+    columns = np.array(begun, np.uint64)
+    return columns[:, 0], columns[:, 1]

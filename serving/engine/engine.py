@@ -159,7 +159,7 @@ class Engine:
             entry = ReadEntry(job, self._number)
         else:
             assert isinstance(job, Draw)
-            entry = DrawEntry(job, self._number, self.contexts.root)
+            entry = DrawEntry(job, self._number, self.contexts.root, self.manifest.max_length)
         self._entries[entry.number] = entry
         self._lanes[0 if entry.is_light else 1].entries[entry.number] = entry
         job.started_at = time.monotonic()

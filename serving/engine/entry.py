@@ -6,12 +6,27 @@ from typing import Any
 import numpy as np
 
 from serving.constraints.remaining import Remaining
-from serving.engine.drafts import Drafts, Taken
-from serving.engine.job import Draw, Float32, Job, Outcome, Read, Reading, Sample, Shortfall
+from serving.engine.drafts import Drafts, FreeDrafts, Taken, drafts_of
+from serving.engine.job import (
+    Draw,
+    FinishReason,
+    Float32,
+    Job,
+    Outcome,
+    Read,
+    Reading,
+    Sample,
+    Shortfall,
+)
+from serving.engine.philox import UInt64
+from serving.engine.rows import ahead, make_uniforms
 from serving.engine.sampling import Float64
 from serving.engine.scheduler import LIGHT
 from serving.errors import ServingError
 from serving.vocabulary import Vocabulary
+
+MADE_AT_ONCE = 128
+"""Drafts whose uniform numbers are made together."""
 
 
 class Entry:
@@ -62,10 +77,10 @@ class DrawEntry(Entry):
         to_take: texts that are to be taken out of it before the next draft.
     """
 
-    def __init__(self, job: Draw, number: int, root: Any) -> None:
+    def __init__(self, job: Draw, number: int, root: Any, longest: int) -> None:
         super().__init__(job, number)
         self.draw = job
-        self.drafts = Drafts(job)
+        self.drafts: Drafts | FreeDrafts = drafts_of(job)
         self.kept: Any = None if job.prefix else root
         self.is_prefix_out = False
         self.remaining: Remaining | None = None
@@ -73,6 +88,9 @@ class DrawEntry(Entry):
         self.taking: dict[int, Taken] = {}
         self._takes = 0
         self._samples: list[Sample] = []
+        self._longest = longest
+        self._made_from = 0
+        self._made: Float64 = np.zeros((0, 0))
 
     @property
     def wanted(self) -> int:
@@ -113,6 +131,49 @@ class DrawEntry(Entry):
         if self.drafts.is_complete:
             self.finish()
         return has_switched
+
+    def finish_draft(self, draft: Sample, ids: list[int]) -> None:
+        """A draft has come to its end; `ids` are its tokens, prefix included."""
+        selection = self.draw.selection
+        accepted = selection.accepted
+        if accepted is not None and not accepted.accepts(ids):
+            self.drafts.reject(draft, "length" if len(ids) < accepted.shortest else "pattern")
+        else:
+            self.drafts.finish(draft)
+        if self.remaining is not None:
+            self._take_away(draft, ids)
+
+    def _take_away(self, draft: Sample, ids: list[int]) -> None:
+        """What was drawn without replacement does not come again, unless it may."""
+        is_rejected = draft.index not in self.drafts
+        if is_rejected or self.draw.selection.is_unique:
+            assert self.remaining is not None
+            is_cut = draft.finish_reason is FinishReason.MAX_LENGTH
+            ended = not (is_rejected and is_cut and self.draw.selection.complete_only)
+            self.remaining.take(ids[len(self.draw.prefix) :], ended=ended, cut=True)
+
+    def finish_taking(self, number: int, ids: list[int]) -> None:
+        """A taken text has been passed by; `ids` are its tokens, prefix included."""
+        taken = self.taking.pop(number)
+        assert self.remaining is not None
+        path = ids[len(self.draw.prefix) :]
+        self.remaining.take(path, ended=taken.ended, cut=taken.cut)
+
+    def uniforms(self, indices: UInt64, attempts: UInt64) -> Float64:
+        """The first numbers of drafts, [B, AHEAD]; first attempts have theirs made in advance."""
+        count = ahead(self._longest)
+        if attempts.any():
+            return make_uniforms((self._seeds(len(indices)), indices, attempts), 0, count)
+        begin, end = int(indices[0]), int(indices[-1]) + 1
+        if begin < self._made_from or end > self._made_from + len(self._made):
+            most = min(max(end - begin, MADE_AT_ONCE), self.draw.n - begin)
+            block = np.arange(begin, begin + most, dtype=np.uint64)
+            place = (self._seeds(most), block, np.zeros_like(block))
+            self._made_from, self._made = begin, make_uniforms(place, 0, count)
+        return self._made[begin - self._made_from : end - self._made_from]
+
+    def _seeds(self, count: int) -> UInt64:
+        return np.full(count, self.draw.parameters.seed, np.uint64)
 
     def _takeable(self, vocabulary: Vocabulary) -> list[Taken]:
         """What of the taken texts could be drawn at all."""

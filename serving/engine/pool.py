@@ -8,7 +8,8 @@ import numpy.typing as npt
 
 from serving.engine.sampling import Bool, Int64
 
-Column = tuple[Any, tuple[int, ...], int]  # dtype, shape of one value, what it is at first
+Column = tuple[Any, tuple[int, ...], int | None]
+"""Dtype, shape of one value, and what it is at first; None for whatever was there before."""
 
 
 class Pool:
@@ -56,11 +57,14 @@ class Pool:
     def give(self, places: Int64) -> None:
         """Give places back."""
         for name, (_, _, initial) in self._columns.items():
-            self._arrays[name][places] = initial
+            if initial is not None:
+                self._arrays[name][places] = initial
         self.is_taken[places] = False
         self._free.extend(places.tolist())
 
 
 def _filled(count: int, column: Column) -> npt.NDArray[Any]:
     dtype, shape, initial = column
+    if initial is None:
+        return np.empty((count, *shape), dtype)
     return np.full((count, *shape), initial, dtype)

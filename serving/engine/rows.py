@@ -5,28 +5,30 @@ B is the number of rows, W the longest text.
 """
 
 from collections.abc import Sequence
-from enum import IntEnum
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from serving.engine import philox
-from serving.engine.sampling import Bool, SamplingParameters, Settings
+from serving.engine.philox import UInt64
+from serving.engine.sampling import Bool, Float64, Int64, SamplingParameters, Settings
 
 Records = npt.NDArray[Any]
 
-AHEAD = 16
-"""Uniform numbers are made for so many steps at once."""
+AHEAD = 32
+"""Uniform numbers are made for so many steps at once, unless strings are shorter."""
+
+# What becomes of a row:
+DRAW = 0  # a draft: it draws on after its job's prefix
+PREFIX = 1  # its given text is a job's prefix, whose context all drafts of the job begin with
+READ = 2  # its given text is scored
+TAKE = 3  # its given text is taken out of what remains to be drawn
 
 
-class Kind(IntEnum):
-    """What becomes of a row."""
-
-    DRAW = 0  # a draft: it draws on after its given text
-    PREFIX = 1  # its given text is a job's prefix, whose context all drafts of the job begin with
-    READ = 2  # its given text is scored
-    TAKE = 3  # its given text is taken out of what remains to be drawn
+def ahead(longest: int) -> int:
+    """For how many steps uniform numbers are made at once."""
+    return min(longest + 1, AHEAD)
 
 
 def record_type(longest: int) -> np.dtype[np.void]:
@@ -34,29 +36,29 @@ def record_type(longest: int) -> np.dtype[np.void]:
     return np.dtype(
         [
             ("owner", np.int64),
-            ("kind", np.int8),
+            ("kind", np.int64),
+            ("simple", np.bool_),  # a draft without bounds, whose settings change nothing
+            ("bounded", np.bool_),
             ("place", np.int64),  # the context after the first `at` tokens
-            ("at", np.int32),  # how many tokens the model has seen, the boundary not counted
             ("token", np.int64),  # what it is to see next; -1 if that is still to be chosen
-            ("first", np.int32),  # length of the prefix
-            ("given", np.int32),  # how many tokens of the text were there from the start
-            ("length", np.int32),  # how many tokens of the text count
-            ("text", np.int32, (longest + 1,)),
+            ("at", np.int64),  # how many tokens the model has seen, the boundary not counted
+            ("first", np.int64),  # length of the prefix
+            ("given", np.int64),  # how many tokens of the text were there from the start
+            ("length", np.int64),  # how many tokens of the text count
+            ("max_length", np.int64),
+            ("state", np.int64),  # of the bounds' automaton
             ("index", np.uint64),
             ("attempt", np.uint64),
             ("seed", np.uint64),
-            ("uniform", np.float64, (AHEAD,)),
-            ("plain", np.bool_),  # no bounds, and the settings change nothing
             ("temperature", np.float64),
             ("top_k", np.int64),
             ("top_p", np.float64),
             ("min_p", np.float64),
-            ("max_length", np.int32),
-            ("bounded", np.bool_),
-            ("state", np.int64),  # of the bounds' automaton
             ("log_prob", np.float64),
             ("sampling_log_prob", np.float64),
             ("log_weight", np.float64),
+            ("uniform", np.float64, (ahead(longest),)),
+            ("text", np.int32, (longest + 1,)),
         ]
     )
 
@@ -99,35 +101,54 @@ class Rows:
         self._count = len(stay)
 
 
-def set_up(records: Records, parameters: SamplingParameters, prefix: Sequence[int]) -> None:
-    """Fill in what all drafts of a job share."""
+def begin(
+    records: Records, parameters: SamplingParameters, prefix: Sequence[int], max_length: int
+) -> None:
+    """Fill in what all rows that go on from a job's prefix share."""
     records["seed"] = parameters.seed
     records["temperature"] = parameters.temperature
     records["top_k"] = parameters.top_k
     records["top_p"] = parameters.top_p
     records["min_p"] = parameters.min_p
-    records["first"] = records["given"] = records["length"] = records["at"] = len(prefix)
-    records["text"][:, : len(prefix)] = prefix
-    records["token"] = -1
-    records["plain"] = parameters.is_plain
+    records["max_length"] = max_length
+    if prefix:
+        for name in ("first", "given", "length", "at"):
+            records[name] = len(prefix)
+        records["text"][:, : len(prefix)] = prefix
 
 
-def refill_uniforms(records: Records) -> None:
-    """Make the numbers of the next steps of rows whose numbers are used up."""
-    step = (records["length"] - records["first"]).astype(np.uint64)  # [B]
-    steps = step[:, None] + np.arange(AHEAD, dtype=np.uint64)  # [B, AHEAD]
-
-    def spread(name: str) -> npt.NDArray[np.uint64]:
-        return np.repeat(records[name], AHEAD)
-
-    made = philox.uniforms(spread("seed"), spread("index"), spread("attempt"), steps.ravel())
-    records["uniform"] = made.reshape(steps.shape)
+def give(records: Records, texts: Sequence[Sequence[int]]) -> None:
+    """Fill in the texts that rows are fed with."""
+    for text, ids in zip(records["text"], texts, strict=True):
+        text[: len(ids)] = ids
+    records["given"] = records["length"] = [len(ids) for ids in texts]
 
 
-def uniforms(records: Records) -> npt.NDArray[np.float64]:
-    """Each row's number for its next step: [B]."""
-    step = (records["length"] - records["first"]) % AHEAD  # [B]
-    number: npt.NDArray[np.float64] = records["uniform"][np.arange(len(records)), step]
+def make_uniforms(place: tuple[UInt64, UInt64, UInt64], first: Int64 | int, count: int) -> Float64:
+    """The numbers of `count` steps from the first on, for each row: [B, count].
+
+    Args:
+        place: seeds, indices and attempts, [B] each.
+        first: the first step, [B] or one for all.
+        count: how many steps.
+    """
+    rows = len(place[0])
+    begin = np.broadcast_to(first, rows).astype(np.uint64)
+    steps: UInt64 = begin[:, None] + np.arange(count, dtype=np.uint64)  # [B, count]
+    seed, index, attempt = (np.repeat(column, count) for column in place)
+    return philox.uniforms(seed, index, attempt, steps.ravel()).reshape(rows, count)
+
+
+def uniforms(records: Records) -> Float64:
+    """Each row's number for its next step, [B]; makes more where they are used up."""
+    count = records["uniform"].shape[1]
+    step = records["length"] - records["first"]  # [B]
+    used_up = np.flatnonzero((step >= count) & (step % count == 0))
+    if len(used_up):
+        rows = records[used_up]
+        place = (rows["seed"], rows["index"], rows["attempt"])
+        records["uniform"][used_up] = make_uniforms(place, step[used_up], count)
+    number: Float64 = records["uniform"][np.arange(len(records)), step % count]
     return number
 
 

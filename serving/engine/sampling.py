@@ -65,8 +65,10 @@ class Settings(NamedTuple):
     @property
     def is_plain(self) -> Bool:
         """Which rows draw from the model's own distribution: [B]."""
-        plain: Bool = (self.temperature == 1) & (self.top_k == 0)
-        return plain & (self.top_p == 1) & (self.min_p == 0)
+        plain: Bool = (
+            (self.temperature == 1) & (self.top_k == 0) & (self.top_p == 1) & (self.min_p == 0)
+        )
+        return plain
 
     @classmethod
     def of(cls, parameters: SamplingParameters, rows: int) -> Self:

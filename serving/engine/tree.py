@@ -46,7 +46,7 @@ class Tree:
         self._vocabulary = len(session.manifest.vocabulary)
         v = (self._vocabulary,)
         columns = {
-            "logits": (np.float32, v, 0),
+            "logits": (np.float32, v, None),
             "child": (np.int32, v, NONE),
             "parent": (np.int32, (), NONE),
             "token": (np.int32, (), 0),
@@ -55,7 +55,7 @@ class Tree:
             "slot": (np.int32, (), NONE),
         }
         specs = session.manifest.states
-        states = {str(i): (spec.dtype, spec.shape, 0) for i, spec in enumerate(specs)}
+        states = {str(i): (spec.dtype, spec.shape, None) for i, spec in enumerate(specs)}
         self._state_names = list(states)
         least = 4 * most + 64
         node_bytes = 8 * v[0] + 28
