@@ -28,6 +28,9 @@ class Machine(Protocol):
     def accepts(self, state: int) -> bool:
         """Whether the text up to here keeps the rule."""
 
+    def kind(self, character: int) -> int:
+        """A number that characters which lead to the same states have in common."""
+
 
 @dataclass(frozen=True, eq=False)
 class Automaton:
@@ -89,15 +92,18 @@ def product(machines: Sequence[Machine], allowed: Sequence[int], alphabet: int) 
     start = tuple(machine.start for machine in machines)
     numbers, todo = {start: 0}, [start]
     rows: list[dict[int, int]] = []
+    kinds: dict[tuple[int, ...], list[int]] = {}
+    for character in allowed:
+        kinds.setdefault(tuple(m.kind(character) for m in machines), []).append(character)
     for state in todo:  # grows while it is gone through
-        row = {}
-        for character in allowed:
-            after = tuple(m.next(s, character) for m, s in zip(machines, state, strict=True))
+        row: dict[int, int] = {}
+        for alike in kinds.values():
+            after = tuple(m.next(s, alike[0]) for m, s in zip(machines, state, strict=True))
             if all(after):
                 if after not in numbers:
                     numbers[after] = len(todo)
                     todo.append(after)
-                row[character + 1] = numbers[after]
+                row |= {character + 1: numbers[after] for character in alike}
         rows.append(row)
         if len(todo) > MAX_STATES or len(todo) * (alphabet + 1) > MAX_CELLS:
             raise TooComplex("pattern", f"is too complex: more than {len(todo) - 1:,} states")

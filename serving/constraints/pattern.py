@@ -154,6 +154,10 @@ class Expression:
             after |= self.follow[part]
         return after
 
+    def kind(self, character: int) -> int:
+        """See automaton.Machine: the parts that take it."""
+        return self._takers[character]
+
     def accepts(self, state: int) -> bool:
         """Whether the text up to here is a whole match."""
         return bool(state & self.end)

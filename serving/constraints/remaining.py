@@ -60,16 +60,27 @@ class Remaining:
             ended: its ending after the path is taken.
             cut: its going on after the path is taken.
         """
-        nodes = [self.root]
-        for token in path:
-            nodes.append(nodes[-1].children.get(token) if nodes[-1] else None)
-        last = nodes[-1]
+        last = self._find(path)
         if last is None:  # never visited: it has no mass
             return
         if cut:
             last.left[BOUNDARY + 1 :] = 0
         if ended:
             last.left[BOUNDARY] = 0
+        self._update(path)
+
+    def take_branch(self, path: Sequence[int]) -> None:
+        """Take all strings away that begin with a path; all but its last token were visited."""
+        parent = self._find(path[:-1])
+        if parent is not None:
+            parent.left[path[-1]] = 0
+            self._update(path[:-1])
+
+    def _update(self, path: Sequence[int]) -> None:
+        """Add up what is left, from the end of a path towards the root."""
+        nodes = [self.root]
+        for token in path:
+            nodes.append(nodes[-1].children[token] if nodes[-1] else None)
         for parent, token, child in reversed(list(zip(nodes, path, nodes[1:], strict=False))):
             assert parent is not None
             assert child is not None

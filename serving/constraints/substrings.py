@@ -23,6 +23,7 @@ class Forbidden:
         for substring in substrings:
             if all(character in place for character in substring):
                 self._add([place[character] for character in substring])
+        self._used = {character for node in self._next for character in node}
         self._link()
 
     def _add(self, characters: list[int]) -> None:
@@ -54,6 +55,10 @@ class Forbidden:
         """The state after a character, by its place in the alphabet; 0 at the end of a substring."""
         node = self._node_after(state - 1, character)
         return 0 if self._is_dead[node] else node + 1
+
+    def kind(self, character: int) -> int:
+        """See automaton.Machine: 0 for a character of no substring."""
+        return character + 1 if character in self._used else 0
 
     def accepts(self, state: int) -> bool:
         """Any text that has got here is right."""

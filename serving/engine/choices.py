@@ -17,6 +17,8 @@ from serving.vocabulary import BOUNDARY, Vocabulary
 
 SPENT = -1
 """What a row draws where nothing remains."""
+HOPELESS = -2
+"""What a row has drawn that cannot be accepted any more."""
 
 
 class Choices:
@@ -79,8 +81,8 @@ class Choices:
         records["text"][np.arange(len(records)), length] = ids
         records["length"] = length + grows
         records["token"] = ids
-        self._follow_bounds(records, np.flatnonzero(grows & records["bounded"]))
-        done: Bool = ~grows
+        self._follow(records, np.flatnonzero(grows & (records["bounded"] | records["watched"])))
+        done: Bool = ~grows | (records["token"] == HOPELESS)
         return done
 
     def _drawn(self, records: Records, logits: Float32) -> Drawn:
@@ -103,13 +105,17 @@ class Choices:
             mask[mine] = bounds.allowed(records["length"][mine], records["state"][mine])
         return mask
 
-    def _follow_bounds(self, records: Records, rows: Int64) -> None:
+    def _follow(self, records: Records, rows: Int64) -> None:
         """Let the automata see the tokens that were chosen."""
         for number in np.unique(records["owner"][rows]).tolist():
-            bounds = self._draw_entry(number).draw.bounds
+            job = self._draw_entry(number).draw
+            bounds = job.bounds or job.selection.accepted
             mine = rows[records["owner"][rows] == number]
             assert bounds is not None
-            records["state"][mine] = bounds.next(records["state"][mine], records["token"][mine])
+            state = bounds.next(records["state"][mine], records["token"][mine])
+            records["state"][mine] = state
+            lost = records["watched"][mine] & ~bounds.can_end[records["length"][mine], state]
+            records["token"][mine[lost]] = HOPELESS
 
     def _left(self, records: Records, logits: Float32, mask: Bool | None) -> Float64 | None:
         """What remains to be drawn, [B, V], where a row draws without replacement."""
@@ -159,7 +165,7 @@ class Choices:
         entry = self._draw_entry(int(here["owner"][0]))
         self._visited(entry, here, logits[one], self._mask(here))
         if here["bounded"][0] and here["token"][0] != BOUNDARY:
-            self._follow_bounds(live, np.array([row]))
+            self._follow(live, np.array([row]))
 
     def _note(self, records: Records, logits: Float32, tokens: Int64) -> None:
         """Keep the log-probabilities of texts that are read."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from serving.engine.choices import SPENT
+from serving.engine.choices import HOPELESS, SPENT
 from serving.engine.contexts import Contexts, Float32
 from serving.engine.entry import DrawEntry, Entry, ReadEntry
 from serving.engine.job import FinishReason, Sample, Shortfall
@@ -62,7 +62,10 @@ class Endings:
                 sums[2],
                 attempt + 1,
             )
-            entry.finish_draft(draft, ids)
+            if token == HOPELESS:
+                entry.give_up(draft, ids)
+            else:
+                entry.finish_draft(draft, ids)
 
     def _finish_others(
         self, records: Records, logits: Float32, drawn: dict[int, DrawEntry]

@@ -135,29 +135,44 @@ class DrawEntry(Entry):
     def finish_draft(self, draft: Sample, ids: list[int]) -> None:
         """A draft has come to its end; `ids` are its tokens, prefix included."""
         selection = self.draw.selection
-        accepted = selection.accepted
-        if accepted is not None and not accepted.accepts(ids):
-            self.drafts.reject(draft, "length" if len(ids) < accepted.shortest else "pattern")
+        if selection.accepted is not None and not selection.accepted.accepts(ids):
+            self._reject(draft, ids)
         else:
             self.drafts.finish(draft)
         if self.remaining is not None:
             self._take_away(draft, ids)
 
+    def give_up(self, draft: Sample, ids: list[int]) -> None:
+        """No string that begins with these tokens is accepted."""
+        self._reject(draft, ids)
+        if self.remaining is not None:
+            self.remaining.take_branch(ids[len(self.draw.prefix) :])
+
+    def _reject(self, draft: Sample, ids: list[int]) -> None:
+        accepted = self.draw.selection.accepted
+        assert accepted is not None
+        state = accepted.automaton.run(ids)
+        is_short = state < len(accepted.automaton.next) and len(ids) < accepted.shortest
+        self.drafts.reject(draft, "length" if is_short else "pattern")
+
     def _take_away(self, draft: Sample, ids: list[int]) -> None:
         """What was drawn without replacement does not come again, unless it may."""
         is_rejected = draft.index not in self.drafts
         if is_rejected or self.draw.selection.is_unique:
-            assert self.remaining is not None
             is_cut = draft.finish_reason is FinishReason.MAX_LENGTH
             ended = not (is_rejected and is_cut and self.draw.selection.complete_only)
-            self.remaining.take(ids[len(self.draw.prefix) :], ended=ended, cut=True)
+            self._take(ids, ended=ended, cut=True)
 
     def finish_taking(self, number: int, ids: list[int]) -> None:
         """A taken text has been passed by; `ids` are its tokens, prefix included."""
         taken = self.taking.pop(number)
+        self._take(ids, ended=taken.ended, cut=taken.cut)
+
+    def _take(self, ids: list[int], *, ended: bool, cut: bool) -> None:
+        """Take a text out of what remains; only one of the longest length can be cut there."""
         assert self.remaining is not None
         path = ids[len(self.draw.prefix) :]
-        self.remaining.take(path, ended=taken.ended, cut=taken.cut)
+        self.remaining.take(path, ended=ended, cut=cut and len(ids) == self.draw.max_length)
 
     def uniforms(self, indices: UInt64, attempts: UInt64) -> Float64:
         """The first numbers of drafts, [B, AHEAD]; first attempts have theirs made in advance."""

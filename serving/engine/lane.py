@@ -133,9 +133,10 @@ class Lane:
         records["index"], records["attempt"] = entry.drafts.begin(len(records))
         if job.bounds is not None:
             records["bounded"], records["state"] = True, job.bounds.start
-        records["simple"] = (
-            job.parameters.is_plain and job.bounds is None and entry.remaining is None
-        )
+        elif job.selection.accepted is not None:
+            records["watched"], records["state"] = True, job.selection.accepted.start
+        else:
+            records["simple"] = job.parameters.is_plain and entry.remaining is None
         records["uniform"] = entry.uniforms(records["index"], records["attempt"])
 
     def _fill_takes(self, records: Records, entry: DrawEntry) -> None:

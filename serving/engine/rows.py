@@ -38,7 +38,8 @@ def record_type(longest: int) -> np.dtype[np.void]:
             ("owner", np.int64),
             ("kind", np.int64),
             ("simple", np.bool_),  # a draft without bounds, whose settings change nothing
-            ("bounded", np.bool_),
+            ("bounded", np.bool_),  # draws only what its bounds allow
+            ("watched", np.bool_),  # is given up as soon as it cannot be accepted any more
             ("place", np.int64),  # the context after the first `at` tokens
             ("token", np.int64),  # what it is to see next; -1 if that is still to be chosen
             ("at", np.int64),  # how many tokens the model has seen, the boundary not counted
@@ -46,7 +47,7 @@ def record_type(longest: int) -> np.dtype[np.void]:
             ("given", np.int64),  # how many tokens of the text were there from the start
             ("length", np.int64),  # how many tokens of the text count
             ("max_length", np.int64),
-            ("state", np.int64),  # of the bounds' automaton
+            ("state", np.int64),  # of the automaton of those
             ("index", np.uint64),
             ("attempt", np.uint64),
             ("seed", np.uint64),
@@ -133,8 +134,8 @@ def make_uniforms(place: tuple[UInt64, UInt64, UInt64], first: Int64 | int, coun
         count: how many steps.
     """
     rows = len(place[0])
-    begin = np.broadcast_to(first, rows).astype(np.uint64)
-    steps: UInt64 = begin[:, None] + np.arange(count, dtype=np.uint64)  # [B, count]
+    begin = np.broadcast_to(np.asarray(first, np.uint64), rows)
+    steps: UInt64 = np.add.outer(begin, np.arange(count, dtype=np.uint64))  # [B, count]
     seed, index, attempt = (np.repeat(column, count) for column in place)
     return philox.uniforms(seed, index, attempt, steps.ravel()).reshape(rows, count)
 

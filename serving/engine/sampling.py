@@ -62,13 +62,11 @@ class Settings(NamedTuple):
     top_p: Float64  # [B]
     min_p: Float64  # [B]
 
-    @property
-    def is_plain(self) -> Bool:
-        """Which rows draw from the model's own distribution: [B]."""
-        plain: Bool = (
-            (self.temperature == 1) & (self.top_k == 0) & (self.top_p == 1) & (self.min_p == 0)
-        )
-        return plain
+    def are_plain(self, vocabulary: int) -> Bool:
+        """Which rows draw from the model's own distribution over so many ids: [B]."""
+        plain: Bool = (self.temperature == 1) & (self.top_p == 1) & (self.min_p == 0)
+        all_kept: Bool = (self.top_k == 0) | (self.top_k >= vocabulary)
+        return plain & all_kept
 
     @classmethod
     def of(cls, parameters: SamplingParameters, rows: int) -> Self:
@@ -193,7 +191,9 @@ def draw(
     log_prob = _at(raw, ids) - log_partition(raw)
     bounded = np.zeros(len(raw), np.bool_) if mask is None else ~mask.all(axis=1)
     # To the last bit what it is where all rows are plain.
-    sampling_log_prob = np.where(settings.is_plain & ~bounded, log_prob, _log_share(weights, ids))
+    sampling_log_prob = np.where(
+        settings.are_plain(raw.shape[1]) & ~bounded, log_prob, _log_share(weights, ids)
+    )
     log_weight = np.zeros(len(raw))
     if mask is not None:
         with np.errstate(invalid="ignore"):  # where nothing remains

@@ -58,11 +58,11 @@ class Tree:
         states = {str(i): (spec.dtype, spec.shape, None) for i, spec in enumerate(specs)}
         self._state_names = list(states)
         least = 4 * most + 64
-        node_bytes = 8 * v[0] + 28
-        state_bytes = sum(spec.bytes_per_row for spec in specs) + 4
-        self._nodes = Pool(columns, max(budget // 2 // node_bytes, least))
+        self._node_bytes = 8 * v[0] + 28
+        self._state_bytes = sum(spec.bytes_per_row for spec in specs) + 4
+        self._nodes = Pool(columns, max(budget // 2 // self._node_bytes, least))
         slots = {"node": (np.int32, (), NONE), **states}
-        self._slots = Pool(slots, max(budget // 2 // state_bytes, least))
+        self._slots = Pool(slots, max(budget // 2 // self._state_bytes, least))
         self._clock = 0
         self.steps = self.hits = 0
         self._fill(self._nodes.take(1), root.logits[None], tuple(s[None] for s in root.states))
@@ -82,6 +82,11 @@ class Tree:
         """See Contexts."""
         found: Float32 = self._nodes["logits"][places]
         return found
+
+    @property
+    def bytes_used(self) -> int:
+        """Memory of the nodes and states that are there."""
+        return len(self._nodes) * self._node_bytes + len(self._slots) * self._state_bytes
 
     def advance(self, places: Int64, tokens: Int64) -> tuple[Int64, Bool]:
         """See Contexts."""

@@ -12,6 +12,7 @@ from serving.engine.sampling import (
     draw,
     inverse_cdf,
     keep_top_k,
+    weights_of,
 )
 from serving.errors import InvalidArgument
 
@@ -130,3 +131,91 @@ def test_draws_follow_the_distribution() -> None:
 def test_parameters_out_of_range_are_refused_by_name(field: str, value: float) -> None:
     with pytest.raises(InvalidArgument, match=rf"^{field}: must be"):
         SamplingParameters(**{field: value})  # type: ignore[arg-type]
+
+
+def processed(logits: Float64, parameters: SamplingParameters) -> Float64:
+    """The distribution that the logits processors of the package transformers come to: [V]."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    scores = torch.tensor(logits[None])
+    processors = [transformers.TemperatureLogitsWarper(parameters.temperature)]
+    if parameters.top_k:
+        processors.append(transformers.TopKLogitsWarper(parameters.top_k))
+    processors.append(transformers.TopPLogitsWarper(parameters.top_p))
+    if parameters.min_p:
+        processors.append(transformers.MinPLogitsWarper(parameters.min_p))
+    for processor in processors:
+        scores = processor(None, scores)
+    found: Float64 = scores.softmax(dim=-1)[0].numpy()
+    return found
+
+
+def test_the_distribution_is_that_of_an_independent_implementation() -> None:
+    chance = np.random.default_rng(5)
+    for _ in range(2000):
+        logits = chance.normal(0, 3, chance.integers(2, 30))
+        mask = chance.random(len(logits)) < 0.8
+        mask[chance.integers(len(logits))] = True
+        logits = np.where(mask, logits, -np.inf)
+        parameters = SamplingParameters(
+            temperature=chance.choice([0.3, 0.7, 1.0, 2.5]),
+            top_k=int(chance.choice([0, 1, 2, 5, 100])),
+            top_p=chance.choice([0.05, 0.5, 0.9, 1.0]),
+            min_p=chance.choice([0.0, 0.05, 0.5, 1.0]),
+        )
+        weights = weights_of(logits[None], Settings.of(parameters, 1))[0]
+        found = weights / weights.sum()
+        assert found == pytest.approx(processed(logits, parameters), abs=1e-12), parameters
+
+
+@given(st.lists(finite, min_size=1, max_size=9))
+def test_k_of_all_p_of_one_and_min_p_of_zero_change_no_bit(logits: list[float]) -> None:
+    raw = np.array([logits], np.float32)
+    uniform = np.array([0.37])
+    plain = draw(raw, None, uniform)
+    for k in (0, len(logits), len(logits) + 5):
+        same = draw(raw, settings(1.0, k, 1.0, 0.0), uniform)
+        assert [c.tobytes() for c in same] == [c.tobytes() for c in plain]
+    free = draw(raw, settings(1.0), uniform, mask=np.ones((1, len(logits)), np.bool_))
+    assert [c.tobytes() for c in free] == [c.tobytes() for c in plain]
+
+
+def test_a_plain_row_is_the_same_to_the_last_bit_beside_rows_that_are_not() -> None:
+    chance = np.random.default_rng(6)
+    logits = chance.normal(0, 4, (300, 27)).astype(np.float32)
+    uniform = chance.random(300)
+    plain = draw(logits, None, uniform)
+    temperature = np.where(np.arange(300) % 2, 0.7, 1.0)
+    mask = chance.random((300, 27)) < 0.7
+    mask[::2] = True
+    mask[:, 0] = True
+    mixed = draw(logits, settings(temperature), uniform, mask)
+    for one, other in zip(plain, mixed, strict=True):
+        assert one[::2].tobytes() == other[::2].tobytes()
+
+
+def test_masked_ids_are_never_drawn_and_the_weight_makes_up_for_the_mask() -> None:
+    chance = np.random.default_rng(7)
+    logits = np.repeat(chance.normal(0, 2, (1, 6)), 5000, axis=0).astype(np.float32)
+    mask = np.repeat(np.array([[True, False, True, True, False, True]]), 5000, axis=0)
+    uniform = (np.arange(5000) + 0.5) / 5000
+    drawn = draw(logits, settings(1.0), uniform, mask)
+    assert set(drawn.ids.tolist()) <= {0, 2, 3, 5}
+    exact = np.exp(logits[0] - np.log(np.exp(logits[0]).sum()))
+    kept = exact[[0, 2, 3, 5]].sum()
+    assert drawn.log_weight == pytest.approx(np.full(5000, np.log(kept)), abs=1e-6)
+    assert drawn.log_prob == pytest.approx(drawn.sampling_log_prob + drawn.log_weight, abs=1e-6)
+
+
+def test_a_weight_is_nothing_where_the_settings_without_the_mask_never_draw_it() -> None:
+    logits = np.array([[3.0, 2.0, 1.0]], np.float32)
+    drawn = draw(logits, settings(1.0, 1), np.array([0.5]), np.array([[False, True, True]]))
+    assert drawn.ids.tolist() == [1]
+    assert drawn.log_weight.tolist() == [-math.inf]
+
+
+def test_where_nothing_remains_there_is_no_id() -> None:
+    logits = np.zeros((2, 3), np.float32)
+    remaining = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    drawn = draw(logits, settings(1.0), np.array([0.1, 0.1]), None, remaining)
+    assert drawn.ids.tolist() == [-1, 2]

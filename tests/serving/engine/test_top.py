@@ -1,0 +1,98 @@
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from serving.constraints.automaton import Rules
+from serving.constraints.masks import Bounds
+from serving.engine.sampling import Float64, log_partition
+from serving.engine.session import initial_states
+from serving.engine.top import Ids, TopSearch
+from serving.testing import FakeSession
+
+LONGEST = 5
+SESSION = FakeSession(max_length=LONGEST)
+ALPHABET = SESSION.manifest.alphabet
+
+
+def logits_after(ids: Ids) -> Float64:
+    states = initial_states(SESSION.manifest.states, 1)
+    for token in (0, *ids):
+        logits, states = SESSION.step(np.array([token]), states)
+    found: Float64 = logits[0].astype(np.float64)
+    return found
+
+
+def log_prob(ids: Ids, given: int) -> float:
+    total = 0.0
+    for place, token in enumerate((*ids, 0)):
+        if place >= given:
+            logits = logits_after(ids[:place])
+            total += float(logits[token] - log_partition(logits[None])[0])
+    return total
+
+
+def bounds(pattern: str, prefix: Ids, shortest: int = 0, longest: int = LONGEST) -> Bounds:
+    return Bounds(Rules(pattern).compile(ALPHABET), shortest, longest, prefix)
+
+
+def drive(search: TopSearch) -> TopSearch:
+    while wanted := search.wanted():
+        search.tell(np.stack([logits_after(ids) for ids in wanted]))
+    return search
+
+
+def brute(found: Bounds, prefix: Ids) -> list[tuple[float, Ids]]:
+    every = (
+        ids
+        for length in range(LONGEST + 1)
+        for ids in itertools.product((1, 2, 3), repeat=length)
+        if ids[: len(prefix)] == prefix and found.accepts(ids)
+    )
+    return sorted((-log_prob(ids, len(prefix)), ids) for ids in every)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "prefix", "shortest", "longest"),
+    [("", (), 0, 5), ("", (1,), 0, 5), (".*c", (), 2, 4), ("(ab|c)*", (), 0, 5), ("a", (1,), 0, 5)],
+)
+@pytest.mark.parametrize("n", [1, 7, 500])
+def test_the_strings_are_those_of_brute_force_in_its_order(
+    pattern: str, prefix: Ids, shortest: int, longest: int, n: int
+) -> None:
+    limits = bounds(pattern, prefix, shortest, longest)
+    search = drive(TopSearch(prefix, limits, n, 10**6))
+    wanted = brute(limits, prefix)
+    assert [found.ids for found in search.found] == [ids for _, ids in wanted[:n]]
+    assert [-f.log_prob for f in search.found] == pytest.approx([cost for cost, _ in wanted[:n]])
+    assert search.is_complete
+    if len(wanted) > n:
+        assert search.bound >= -wanted[n][0]
+    else:
+        assert search.bound == -math.inf
+
+
+def test_a_search_that_may_look_at_little_says_so_and_what_it_found_is_right() -> None:
+    limits = bounds("", ())
+    search = drive(TopSearch((), limits, 300, 70))
+    assert not search.is_complete
+    assert search.expansions == 70
+    wanted = brute(limits, ())
+    assert [found.ids for found in search.found] == [ids for _, ids in wanted[: len(search.found)]]
+    assert search.bound >= -wanted[len(search.found)][0]
+
+
+def test_strings_that_do_not_count_are_left_out() -> None:
+    limits = bounds("", ())
+    wanted = brute(limits, ())
+    unwanted = {ids for _, ids in wanted[::2]}
+    search = drive(TopSearch((), limits, 9, 10**6, lambda ids: ids not in unwanted))
+    assert [found.ids for found in search.found] == [ids for _, ids in wanted[1::2]][:9]
+
+
+def test_ties_come_in_the_alphabets_order() -> None:
+    search = TopSearch((), bounds("", (), 1, 1), 3, 10)
+    while wanted := search.wanted():
+        search.tell(np.zeros((len(wanted), 4)))
+    assert [found.ids for found in search.found] == [(1,), (2,), (3,)]
