@@ -7,7 +7,7 @@ with Client("127.0.0.1:50051") as client:
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Self, TypeVar
 
@@ -102,7 +102,7 @@ class Client:
 
     def stream(
         self, prefix: str = "", n: int = 1, *, start_index: int = 0, **settings: Any
-    ) -> Iterator[pb.StreamGenerateResponse]:
+    ) -> Generator[pb.StreamGenerateResponse, None, None]:
         """The messages of a stream: a header, then samples in the order of their index, then a trailer.
 
         Args:

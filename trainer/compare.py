@@ -4,14 +4,12 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
 from serving.engine.sampling import Float64
 from serving.engine.session import OrtSession, StepSession, initial_states
-from trainer.data.batches import IGNORED, Part
+from trainer.data.batches import Part
+from trainer.evaluate import string_nlls
 from trainer.export import graph
-from trainer.models.base import CharModel
 from trainer.run import Run
 from trainer.torch_session import bare_manifest
 
@@ -62,21 +60,6 @@ def standing(run: Run) -> Standing:
         seconds=run.progress().seconds,
         speed={rows: step_speed(session, rows) for rows in (1, 64)},
     )
-
-
-@torch.no_grad()
-def string_nlls(model: CharModel, part: Part) -> Float64:
-    """The NLL of every string, in nats: [N], the short ones first."""
-    model.eval()
-    found = []
-    for tokens, targets in part.in_order():
-        logits = model(tokens)  # [B, T, V]
-        losses = F.cross_entropy(
-            logits.double().transpose(1, 2), targets, ignore_index=IGNORED, reduction="none"
-        )  # [B, T]
-        found.append(losses.sum(dim=1).numpy())
-    nlls: Float64 = np.concatenate(found)
-    return nlls
 
 
 def bootstrap(values: Float64, seed: int = 0) -> tuple[float, float]:

@@ -4,9 +4,11 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
+from serving.engine.sampling import Float64
 from trainer.data.batches import IGNORED, Part
 from trainer.models.base import CharModel
 from trainer.models.bigram import Bigram, BigramConfig
@@ -39,6 +41,20 @@ def evaluate(model: CharModel, part: Part) -> Score:
         total += losses.item()
     model.train(training)
     return Score(total / max(part.characters, 1), part.characters, len(part))
+
+
+@torch.no_grad()
+def string_nlls(model: CharModel, part: Part) -> Float64:
+    """The NLL of every string, in nats: [N], the short ones first; the model is to be in evaluation mode."""
+    found = []
+    for tokens, targets in part.in_order():
+        logits = model(tokens)  # [B, T, V]
+        losses = F.cross_entropy(
+            logits.double().transpose(1, 2), targets, ignore_index=IGNORED, reduction="none"
+        )  # [B, T]
+        found.append(losses.sum(dim=1).numpy())
+    nlls: Float64 = np.concatenate(found)
+    return nlls
 
 
 @torch.no_grad()

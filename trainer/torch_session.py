@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from serving.manifest import Manifest
 from serving.engine.session import States
+from serving.manifest import Manifest
 from trainer.config import RunConfig
 from trainer.models.base import CharModel
 

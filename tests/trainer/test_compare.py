@@ -3,9 +3,9 @@ import pytest
 from click.testing import CliRunner
 
 from serving.cli import main
-from trainer.compare import bootstrap, string_nlls
+from trainer.compare import bootstrap
 from trainer.data.batches import Part
-from trainer.evaluate import evaluate
+from trainer.evaluate import evaluate, string_nlls
 from trainer.lr_find import propose
 from trainer.run import Run
 

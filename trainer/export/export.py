@@ -6,14 +6,15 @@ from typing import Any
 
 import onnx
 
+from serving.engine.session import OrtSession
 from serving.fingerprint import FUNCTION, fingerprints
 from serving.manifest import Manifest
-from serving.engine.session import OrtSession
 from trainer.config import versions
 from trainer.data.batches import Part
 from trainer.evaluate import baselines, evaluate
 from trainer.export import graph
 from trainer.export.card import model_card
+from trainer.export.held_out import held_out
 from trainer.export.parity import BATCH_SIZES, check_parity
 from trainer.export.publish import Taken, check_name, next_version, publish
 from trainer.models.base import CharModel
@@ -51,6 +52,7 @@ def export(run: Run, name: str, repository: Path) -> tuple[Path, Manifest]:
         training=training(run, model),
         dataset=dataset.about,
         recommended=RECOMMENDED,
+        held_out=held_out(model, parts),
         extra={"fingerprint": FUNCTION},
     )
     contents = {
