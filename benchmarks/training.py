@@ -4,6 +4,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from benchmarks import reference, tables
 from trainer.data.batches import Part
 from trainer.data.dataset import SHIPPED, DataConfig, Dataset, load
 from trainer.data.split import Shares
-from trainer.loop import fit
+from trainer.loop import count, fit
 from trainer.models import MODELS
 from trainer.presets import PRESETS
 from trainer.reporter import SilentReporter
@@ -48,7 +49,8 @@ def seconds_to(
                 reached.append(time.perf_counter() - started)
             return bool(reached)
 
-        fit(state, run, parts, SilentReporter(run.config, dataset), is_stopping)
+        work = count if state.model.counted else partial(fit, is_stopping=is_stopping)
+        work(state, run, parts, SilentReporter(run.config, dataset))
         is_stopping()
         return (
             reached[0] if reached else float("inf"),

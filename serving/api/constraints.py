@@ -71,7 +71,7 @@ async def resolve(
     asked: pb.Constraints,
     manifest: Manifest,
     known: Known | None,
-    prefix: Sequence[int],
+    prefix: tuple[int, ...],
     forbidden: Sequence[str] = (),
 ) -> Resolved:
     """Constraints as the engine takes them; what takes long is done beside the event loop.
@@ -95,8 +95,9 @@ async def resolve(
     return Resolved(asked.min_length, max_length, rules, bounds, asked.exact, selection)
 
 
+@lru_cache(maxsize=256)
 def bounds_of(
-    alphabet: tuple[str, ...], rules: Rules, shortest: int, longest: int, prefix: Sequence[int]
+    alphabet: tuple[str, ...], rules: Rules, shortest: int, longest: int, prefix: tuple[int, ...]
 ) -> Bounds:
     """Rules and lengths together; raises InvalidArgument if no string keeps to them."""
     with at("constraints.{}"):

@@ -59,7 +59,7 @@ async def drawing_of(
     prefix = encode_prefix(request.prefix, manifest)
     parameters = parameters_of(request.sampling, manifest.recommended_sampling)
     resolved = await constraints.resolve(
-        request.constraints, manifest, model.known, prefix, forbidden
+        request.constraints, manifest, model.known, tuple(prefix), forbidden
     )
     job = Draw(
         prefix,

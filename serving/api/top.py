@@ -25,7 +25,7 @@ async def search_of(
     if request.HasField("max_expansions"):
         checks.whole("max_expansions", request.max_expansions, 1, MAX_EXPANSIONS)
     manifest = model.manifest
-    prefix = encode_prefix(request.prefix, manifest)
+    prefix = tuple(encode_prefix(request.prefix, manifest))
     resolved = await resolve(request.constraints, manifest, model.known, prefix, forbidden)
     bounds = resolved.bounds or bounds_of(
         manifest.alphabet, resolved.rules, 0, resolved.max_length, prefix

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from serving.constraints.masks import Bounds
 from serving.engine import rows as table
 from serving.engine import sampling
 from serving.engine.contexts import Float32
@@ -98,20 +99,26 @@ class Choices:
         if not records["bounded"].any():
             return None
         mask = np.ones((len(records), self._size), np.bool_)
-        for number in np.unique(records["owner"][records["bounded"]]).tolist():
-            bounds = self._draw_entry(number).draw.bounds
-            mine = records["owner"] == number
-            assert bounds is not None
+        for bounds, mine in self._by_bounds(records, np.flatnonzero(records["bounded"])):
             mask[mine] = bounds.allowed(records["length"][mine], records["state"][mine])
         return mask
 
-    def _follow(self, records: Records, rows: Int64) -> None:
-        """Let the automata see the tokens that were chosen."""
-        for number in np.unique(records["owner"][rows]).tolist():
+    def _by_bounds(self, records: Records, rows: Int64) -> list[tuple[Bounds, Int64]]:
+        """Rows by the bounds that they keep to, which many jobs may have in common."""
+        owners = records["owner"][rows]
+        numbers: dict[Bounds, list[int]] = {}
+        for number in np.unique(owners).tolist():
             job = self._draw_entry(number).draw
             bounds = job.bounds or job.selection.accepted
-            mine = rows[records["owner"][rows] == number]
             assert bounds is not None
+            numbers.setdefault(bounds, []).append(number)
+        if len(numbers) == 1:
+            return [(bounds, rows) for bounds in numbers]
+        return [(bounds, rows[np.isin(owners, some)]) for bounds, some in numbers.items()]
+
+    def _follow(self, records: Records, rows: Int64) -> None:
+        """Let the automata see the tokens that were chosen."""
+        for bounds, mine in self._by_bounds(records, rows):
             state = bounds.next(records["state"][mine], records["token"][mine])
             records["state"][mine] = state
             lost = records["watched"][mine] & ~bounds.can_end[records["length"][mine], state]
