@@ -28,13 +28,17 @@ MAX_STATE_BYTES = 64 * 2**20
 
 @dataclass(frozen=True)
 class StateSpec:
-    """One state: its tensors' names in the graph, its dtype, its shape without the batch axis."""
+    """One state: its tensors' names in the graph, its dtype, its shape without the batch axis.
+
+    `in_place` says that the output may be written where the input lies.
+    """
 
     name: str
     input: str
     output: str
     dtype: str
     shape: tuple[int, ...]
+    in_place: bool = False
 
     @property
     def bytes_per_row(self) -> int:
@@ -52,8 +56,11 @@ class StateSpec:
                 "output": str(output),
                 "dtype": str(dtype),
                 "shape": list(shape),
+                **others,
             } if dtype in DTYPES and all(type(n) is int and n > 0 for n in shape):
-                return cls(name, input_, output, dtype, tuple(shape))
+                return cls(
+                    name, input_, output, dtype, tuple(shape), others.get("in_place") is True
+                )
         raise BadModel(f"manifest: states: {_short(value)} is not a state description")
 
 

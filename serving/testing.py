@@ -40,6 +40,15 @@ class FakeSession:
         logits = 2 * np.sin(after * ids[None, :])  # [B, V]
         return logits.astype(np.float32), (after,)
 
+    def advance(
+        self, token: npt.NDArray[np.int64], states: States
+    ) -> tuple[npt.NDArray[np.float32], States]:
+        """Advance every row, and spoil what is not to be used any more."""
+        logits, after = self.step(token, states)
+        for state in states:
+            state[:] = -1
+        return logits, after
+
 
 @contextmanager
 def running(config: ServerConfig) -> Iterator[Server]:

@@ -18,7 +18,7 @@ from trainer.run import Run
 from trainer.train import new_run, train
 
 RECURRENT = {"hidden": 16, "embedding": 8, "dropout": 0.1}
-TRANSFORMER = {"layers": 2, "heads": 2, "embedding": 16, "dropout": 0.1}
+TRANSFORMER = {"layers": 2, "heads": 2, "embedding": 32, "dropout": 0.1}
 SMALL: dict[str, dict[str, Any]] = {
     "bow": {"hidden": 32, "embedding": 16},
     "mlp": {"hidden": 32, "embedding": 8},

@@ -40,6 +40,12 @@ class TorchSession:
         logits, after = self.model.step(token_, tuple(states_))
         return _array(logits), tuple(_array(state) for state in after)
 
+    def advance(
+        self, token: npt.NDArray[np.int64], states: States
+    ) -> tuple[npt.NDArray[np.float32], States]:
+        """Advance every row."""
+        return self.step(token, states)
+
 
 def _array(tensor: torch.Tensor) -> npt.NDArray[Any]:
     array: npt.NDArray[Any] = tensor.cpu().numpy()

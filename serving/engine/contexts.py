@@ -3,6 +3,7 @@
 B is the number of rows, V the vocabulary.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -79,6 +80,7 @@ class Private:
         self._logits: Float32 = np.zeros((0, vocabulary), np.float32)
         self._states: States = initial_states(session.manifest.states, 0)
         self._free: list[int] = []
+        self._idle_steps = 0
 
     def fork(self, kept: Context, count: int) -> Int64:
         """See Contexts."""
@@ -116,18 +118,31 @@ class Private:
             self._advance_some(places, tokens)
         else:
             places = self._closed_up(places)
+            self._rest_idle()
             every = np.zeros(len(self._logits), np.int64)
             every[places] = tokens
-            self._logits, self._states = self._session.step(every, self._states)
+            self._logits, self._states = self._session.advance(every, self._states)
         return places, np.ones(len(places), np.bool_)
 
     def _advance_some(self, places: Int64, tokens: Int64) -> None:
         states = tuple(state[places] for state in self._states)
-        logits, after = self._session.step(tokens, states)
+        logits, after = self._session.advance(tokens, states)
         self._own()
         self._logits[places] = logits
         for state, value in zip(self._states, after, strict=True):
             state[places] = value
+
+    def _rest_idle(self) -> None:
+        """Put the slots that nobody has back to the start, before they get past the longest string."""
+        self._idle_steps += 1
+        if self._free and self._idle_steps >= self._session.manifest.max_length:
+            self._restart(self._free)
+            self._idle_steps = 0
+
+    def _restart(self, slots: Sequence[int]) -> None:
+        self._own()
+        for state, value in zip(self._states, self.root.states, strict=True):
+            state[slots] = value
 
     def _closed_up(self, places: Int64) -> Int64:
         """Without the slots that nobody has, where they are many."""
@@ -141,6 +156,7 @@ class Private:
     def release(self, places: Int64) -> None:
         """See Contexts."""
         self._free.extend(places.tolist())
+        self._restart(places.tolist())
 
 
 def _longer(array: npt.NDArray[Any], by: int) -> npt.NDArray[Any]:

@@ -25,6 +25,9 @@ Signature = dict[str, tuple[str, tuple[int, ...]]]  # tensor's name to dtype and
 MIN_ROWS = 2
 """Kernels may round differently for a single row (`RNN` does), so no step ever has just one."""
 
+MAX_BINDINGS = 1024
+"""Steps that are kept ready, one for each set of arrays and number of rows."""
+
 _ONNX_TYPES = {
     "float32": "tensor(float)",
     "float64": "tensor(double)",
@@ -50,6 +53,14 @@ class StepSession(Protocol):
 
         Returns:
             Raw logits of the next character [B, V], and the states after it.
+        """
+
+    def advance(
+        self, token: npt.NDArray[np.int64], states: States
+    ) -> tuple[npt.NDArray[np.float32], States]:
+        """As `step`, but faster where it may write into `states`, which are not to be used after it.
+
+        What it returns is to be used before the next call, or given to it.
         """
 
 
@@ -97,6 +108,8 @@ class OrtSession:
         check_signature(self._session, self.manifest)
         self._outputs = ["logits", *(state.output for state in self.manifest.states)]
         self._inputs = [state.input for state in self.manifest.states]
+        self._bindings: dict[tuple[int, ...], Binding] = {}
+        self._partners: dict[tuple[int, int], Array] = {}
 
     def step(
         self, token: npt.NDArray[np.int64], states: States
@@ -111,6 +124,81 @@ class OrtSession:
         feed["token"] = token
         logits, *after_ = self._session.run(self._outputs, feed)
         return logits, tuple(after_)
+
+    def advance(
+        self, token: npt.NDArray[np.int64], states: States
+    ) -> tuple[npt.NDArray[np.float32], States]:
+        """Advance every row, in place where the manifest allows it; see StepSession."""
+        rows, specs = len(token), self.manifest.states
+        if rows < self.min_rows or not any(spec.in_place for spec in specs):
+            return self.step(token, states)
+        key = (rows, *map(_address, states))
+        if key not in self._bindings:
+            if len(self._bindings) >= MAX_BINDINGS:
+                self._bindings.clear()
+                self._partners.clear()
+            logits = np.empty((rows, len(self.manifest.vocabulary)), np.float32)
+            after = tuple(
+                state if spec.in_place else self._partner(address, state)
+                for spec, state, address in zip(specs, states, key[1:], strict=True)
+            )
+            self._bindings[key] = Binding(self._session, specs, states, after, logits)
+        return self._bindings[key].run(token)
+
+    def _partner(self, address: int, before: Array) -> Array:
+        """Where the state after one that lies at an address goes: to and fro between two arrays."""
+        key = (len(before), address)
+        if key not in self._partners:
+            after = np.empty_like(before)
+            self._partners[key], self._partners[len(before), _address(after)] = after, before
+        return self._partners[key]
+
+
+class Binding:
+    """A step whose arrays stay where they are: what onnxruntime calls an IO binding.
+
+    Args:
+        session: of onnxruntime.
+        specs: of the states.
+        before: the states that are read.
+        after: those that are written; the same arrays where they are in place.
+        logits: gets the logits, [B, V].
+    """
+
+    def __init__(
+        self,
+        session: Any,
+        specs: Sequence[StateSpec],
+        before: States,
+        after: States,
+        logits: Array,
+    ) -> None:
+        self._session = session
+        self._token = np.zeros(len(logits), np.int64)
+        self._logits = logits
+        self._inputs, self._outputs = before, after  # onnxruntime itself holds addresses alone
+        self._binding = session.io_binding()
+        _bind(self._binding.bind_input, "token", self._token)
+        _bind(self._binding.bind_output, "logits", logits)
+        for spec, read, written in zip(specs, before, after, strict=True):
+            _bind(self._binding.bind_input, spec.input, read)
+            _bind(self._binding.bind_output, spec.output, written)
+
+    def run(self, token: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.float32], States]:
+        """Take the step."""
+        self._token[:] = token
+        self._session.run_with_iobinding(self._binding)
+        return self._logits, self._outputs
+
+
+def _bind(bind: Any, name: str, array: Array) -> None:
+    assert array.flags.c_contiguous
+    bind(name, "cpu", 0, array.dtype, array.shape, _address(array))
+
+
+def _address(array: Array) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address
 
 
 def check_signature(session: Any, manifest: Manifest) -> None:

@@ -6,8 +6,10 @@ it in arrays, so that a turn's rows are looked up at once. B is the number of ro
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from serving.engine.contexts import Context, Float32
 from serving.engine.pool import Pool
@@ -64,6 +66,7 @@ class Tree:
         slots = {"node": (np.int32, (), NONE), **states}
         self._slots = Pool(slots, max(budget // 2 // self._state_bytes, least))
         self._clock = 0
+        self._scratch: dict[str, npt.NDArray[Any]] = {}
         self.steps = self.hits = 0
         self._fill(self._nodes.take(1), root.logits[None], tuple(s[None] for s in root.states))
 
@@ -114,13 +117,20 @@ class Tree:
         pairs = np.unique(sources * self._vocabulary + tokens)
         sources, tokens = np.divmod(pairs, self._vocabulary)
         slots = self._nodes["slot"][sources]
-        states = tuple(self._slots[name][slots] for name in self._state_names)
-        logits, states = self._session.step(tokens, states)
+        states = tuple(self._gathered(name, slots) for name in self._state_names)
+        logits, states = self._session.advance(tokens, states)
         self.steps += len(tokens)
         nodes = self._nodes["child"][sources, tokens].astype(np.int64)
         is_new = nodes == NONE
         nodes[is_new] = self._add(sources[is_new], tokens[is_new])
         self._fill(nodes, logits, states)
+
+    def _gathered(self, name: str, slots: Int64) -> npt.NDArray[Any]:
+        """A state of some slots, always in the same memory."""
+        pool, scratch = self._slots[name], self._scratch.get(name)
+        if scratch is None or len(scratch) < len(slots):
+            scratch = self._scratch[name] = np.empty((2 * len(slots), *pool.shape[1:]), pool.dtype)
+        return np.take(pool, slots, axis=0, out=scratch[: len(slots)], mode="clip")
 
     def _nearest(self, node: int) -> tuple[int, int]:
         """The nearest node towards the root that has its states, and the token that leads on from it."""

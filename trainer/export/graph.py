@@ -47,6 +47,9 @@ def trace(model: CharModel) -> onnx.ModelProto:
 
     `batch` is the only dynamic axis. Names, types and shapes are those of the model's state_specs.
     """
+    made = model.step_graph()
+    if made is not None:
+        return made
     specs = model.state_specs()
     states: States = model.initial_states(EXAMPLE_ROWS)
     batch = {0: torch.export.Dim("batch", min=1, max=2**20)}

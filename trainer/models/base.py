@@ -4,13 +4,16 @@ Letters in shape comments: B strings, T characters, V tokens, E embedding width,
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from serving.manifest import StateSpec
 from serving.vocabulary import BOUNDARY
+
+if TYPE_CHECKING:
+    import onnx
 
 States = tuple[Tensor, ...]
 
@@ -68,6 +71,13 @@ class CharModel(nn.Module):
         """The same function with what training alone needs folded away; its `step` is traced."""
         return self
 
+    def step_graph(self) -> "onnx.ModelProto | None":
+        """`step` as a graph made by hand, where that is faster; None to have it traced.
+
+        Inputs and outputs are those of `state_specs`. The export's gate compares it with `forward`.
+        """
+        return None
+
     def watched(self) -> Mapping[str, nn.Module]:
         """Modules whose outputs show how the network is: by a name for people."""
         return {}
@@ -106,6 +116,6 @@ def is_real(tokens: Tensor) -> Tensor:
     return real
 
 
-def state(name: str, *shape: int, dtype: str = "float32") -> StateSpec:
+def state(name: str, *shape: int, dtype: str = "float32", in_place: bool = False) -> StateSpec:
     """A state whose tensors are named after it."""
-    return StateSpec(name, input=f"{name}_in", output=f"{name}_out", dtype=dtype, shape=shape)
+    return StateSpec(name, f"{name}_in", f"{name}_out", dtype, shape, in_place)

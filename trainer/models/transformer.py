@@ -1,7 +1,7 @@
 """The Transformer, exactly as in GPT-2."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,13 @@ from serving import checks
 from serving.errors import InvalidArgument
 from serving.manifest import StateSpec
 from trainer.models.base import CharModel, States, state
+
+if TYPE_CHECKING:
+    import onnx
+
+
+HEAD_MULTIPLE = 16
+"""What the width of a head must be a multiple of for the fast graph."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +160,7 @@ class Transformer(CharModel):
         self.config = config
         self.length = max_length + 1
         self.embedding = nn.Embedding(vocabulary_size, config.embedding)
-        self.positions = nn.Embedding(self.length, config.embedding)
+        self.positions: nn.Module = nn.Embedding(self.length, config.embedding)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(self.block(config) for _ in range(config.layers))
         self.norm = self.block.norm_kind(config.embedding)
@@ -203,6 +210,19 @@ class Transformer(CharModel):
             after += [cache.keys, cache.values]
         return self.head(self.norm(x[:, 0])), tuple(after)  # [B, V]
 
+    @property
+    def has_step_graph(self) -> bool:
+        """Whether onnxruntime's attention takes heads of this width."""
+        return self.config.embedding // self.config.heads % HEAD_MULTIPLE == 0
+
+    def step_graph(self) -> "onnx.ModelProto | None":
+        """See CharModel."""
+        if not self.has_step_graph:
+            return None
+        from trainer.models.transformer_graph import step_graph
+
+        return step_graph(self)
+
     def state_specs(self) -> tuple[StateSpec, ...]:
         """The position, and each layer's keys and values at every position."""
         heads = self.config.heads
@@ -210,7 +230,7 @@ class Transformer(CharModel):
         return (
             state("position", 1, dtype="int64"),
             *(
-                state(f"{kind}_{layer}", *shape)
+                state(f"{kind}_{layer}", *shape, in_place=self.has_step_graph)
                 for layer in range(self.config.layers)
                 for kind in ("keys", "values")
             ),

@@ -8,6 +8,13 @@ from trainer.models.transformer import Attention, Block, Transformer, Transforme
 ROTARY_BASE = 10_000.0
 
 
+def rotary_angles(positions: Tensor, width: int) -> Tensor:
+    """How far each pair of values is turned at each position: [..., D/2] from [...] and D."""
+    half = width // 2
+    powers = torch.arange(half, device=positions.device) / half
+    return positions[..., None] * ROTARY_BASE**-powers
+
+
 class RotaryAttention(Attention):
     """Attention by the distance of two characters (Su et al. 2021, arXiv:2104.09864)."""
 
@@ -15,13 +22,11 @@ class RotaryAttention(Attention):
 
     def rotated(self, x: Tensor, positions: Tensor) -> Tensor:
         """Each pair of values turned by an angle that grows with the position: [B, heads, T, D]."""
-        half = x.shape[-1] // 2
-        powers = torch.arange(half, device=x.device) / half
-        angles = positions[..., None] * ROTARY_BASE**-powers  # [T, D/2] or [B, 1, D/2]
+        angles = rotary_angles(positions, x.shape[-1])  # [T, D/2] or [B, 1, D/2]
         if angles.dim() == 3:
             angles = angles[:, None]  # [B, 1, 1, D/2]
         cos, sin = angles.cos(), angles.sin()
-        first, second = x.split(half, dim=-1)  # [B, heads, T, D/2] each
+        first, second = x.chunk(2, dim=-1)  # [B, heads, T, D/2] each
         return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
 
 
@@ -60,7 +65,7 @@ class TransformerModern(Transformer):
 
     def __init__(self, config: TransformerConfig, vocabulary_size: int, max_length: int) -> None:
         super().__init__(config, vocabulary_size, max_length)
-        del self.positions
+        self.positions = nn.Identity()
 
     def _embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
         vectors: Tensor = self.embedding(tokens)  # [B, T, E]

@@ -155,6 +155,8 @@ class Slow:
         time.sleep(0.005)
         return self._step(token, states)
 
+    advance = step
+
 
 def test_a_cancelled_call_frees_its_rows(repository: Path) -> None:
     """1,000 strings through 2 rows would take over 1,000 turns."""

@@ -30,7 +30,7 @@ def test_a_single_row_is_stepped_as_one_of_two() -> None:
 
 def renamed(**names: str) -> StateSpec:
     spec = {"name": "count", "input": "count_in", "output": "count_out", "dtype": "int64"}
-    return StateSpec(**{**spec, **names}, shape=(1,))
+    return StateSpec(**{**spec, **names}, shape=(1,), in_place=False)
 
 
 @pytest.mark.parametrize(
