@@ -11,8 +11,9 @@ from serving.api.request import encode_prefix, parameters_of
 from serving.engine.job import Draw, FinishReason, Sample, Shortfall, Usage
 from serving.repository import Model
 
-PARTIAL_SHARE = 0.9
-"""Of the time until the deadline, after which what there is becomes the answer."""
+MARGIN_SHARE, MARGIN = 0.1, 0.1
+"""How long before the deadline what there is becomes the answer: this part of the time until then, and
+at least so many seconds, but no more than half of it."""
 
 FINISH_REASONS = {
     FinishReason.END: pb.FINISH_REASON_END,
@@ -88,8 +89,8 @@ def partial_at(deadline: float | None) -> float | None:
     """When to stop for an answer to arrive before the deadline."""
     if deadline is None:
         return None
-    now = time.monotonic()
-    return now + PARTIAL_SHARE * (deadline - now)
+    remaining = deadline - time.monotonic()
+    return deadline - min(max(MARGIN_SHARE * remaining, MARGIN), remaining / 2)
 
 
 def sample_message(sample: Sample) -> pb.Sample:
