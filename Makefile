@@ -21,7 +21,7 @@ DEFAULT = $(if $(wildcard $(REPOSITORY)/names),--default-model names)
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo train export serve generate test check lint proto clean
+.PHONY: help demo train export serve generate test check contract lint proto clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ test: $(STAMP) ## run the tests
 
 check: lint ## lint, types, stubs, then the tests: all that CI runs
 	$(MAKE) test
+
+contract: $(STAMP) ## 100,000 strings of each architecture, the same however they are asked for
+	CONTRACT_STRINGS=100000 $(BIN)/pytest tests/e2e/test_seed_contract.py
 
 lint: $(STAMP) ## style, types and protos
 	$(BIN)/ruff check .

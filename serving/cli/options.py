@@ -23,7 +23,7 @@ CONSTRAINTS = (
     click.option("--novel", is_flag=True, help="No string of the training part."),
     click.option(
         "--exclude",
-        type=click.File(encoding="utf-8"),
+        type=click.File(encoding="utf-8", lazy=True),
         help="File of strings that are not wanted, one a line.",
     ),
     click.option("--pattern", help="Regular expression that each whole string matches."),

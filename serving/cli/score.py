@@ -15,7 +15,7 @@ WIDTH = 50
 
 
 @click.command("score")
-@click.argument("file", type=click.File(encoding="utf-8"))
+@click.argument("file", type=click.File(encoding="utf-8", lazy=True))
 @click.option("--characters", is_flag=True, help="Each character's log-probability too.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON object a line instead of a table.")
 @all_of(CALLING)

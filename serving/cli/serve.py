@@ -34,7 +34,7 @@ from serving.vocabulary import normalise
 )
 @click.option(
     "--forbidden",
-    type=click.File(encoding="utf-8"),
+    type=click.File(encoding="utf-8", lazy=True),
     help="File of substrings, one a line, that no string may have.",
 )
 @click.option(

@@ -1,10 +1,15 @@
+import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from serving.cli import COMMANDS, main
+from serving.config import parse_size
+from serving.errors import InvalidArgument
 
 
 def test_every_command_has_help_and_its_line_in_the_list() -> None:
@@ -63,3 +68,78 @@ def test_a_bad_argument_is_one_line_and_status_2(address: str) -> None:
     assert result.exit_code == 2
     assert result.output.startswith("error: prefix: the character 'E'")
     assert result.output.count("\n") == 1
+
+
+def test_generate_keeps_constraints_and_tells_all_as_json(address: str, tmp_path: Path) -> None:
+    (tmp_path / "taken.txt").write_text("anna\nada\n", encoding="utf-8")
+    asked = [
+        "generate", "--address", address, "--prefix", "a", "-n", "20", "--seed", "1", "--unique", "--novel",
+        "--pattern", "a[a-z]{1,5}", "--forbid", "nn", "--forbid", "x", "--suffix", "a", "--complete",
+        "--exclude", str(tmp_path / "taken.txt"), "--max-attempts", "1000", "--json",
+    ]  # fmt: skip
+    result = CliRunner().invoke(main, asked)
+    assert result.exit_code == 0, result.output
+    found = [json.loads(line) for line in result.output.splitlines()]
+    texts = [sample["text"] for sample in found]
+    assert len(set(texts)) == 20
+    assert all(re.fullmatch("a[a-z]{0,4}a", text) and "nn" not in text for text in texts)
+    assert all(sample["finishReason"] == "FINISH_REASON_END" for sample in found)
+
+
+def test_generate_says_why_there_are_fewer(address: str) -> None:
+    asked = ["generate", "--address", address, "-n", "9", "--pattern", "ab?", "--unique"]
+    result = CliRunner().invoke(main, asked)
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() in (["a", "ab"], ["ab", "a"])
+    assert "there are no more such strings" in result.stderr
+
+
+def test_generate_of_much_is_a_stream_that_can_go_on(address: str) -> None:
+    asked = ["generate", "--address", address, "-n", "1500", "--seed", "3"]
+    whole = CliRunner().invoke(main, asked).output.splitlines()
+    assert len(whole) == 1500
+    rest = CliRunner().invoke(main, [*asked, "--start-index", "1400"]).output.splitlines()
+    assert rest == whole[1400:]
+
+
+def test_score_prints_a_line_a_string_and_a_histogram(address: str) -> None:
+    result = CliRunner().invoke(main, ["score", "--address", address, "-"], input="anna\nzzz\nA\n")
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert [line.split()[-1] for line in lines] == ["anna", "zzz", "A"]
+    assert "unknown character" in lines[2]
+    assert "bits a character of 2 strings" in result.stderr
+    assert result.stderr.count("#") > 50
+    as_json = CliRunner().invoke(
+        main, ["score", "--address", address, "--json", "-"], input="anna\n"
+    )
+    assert json.loads(as_json.stdout)["status"] == "SCORE_STATUS_OK"
+
+
+def test_next_prints_the_likeliest_characters(address: str) -> None:
+    result = CliRunner().invoke(main, ["next", "--address", address, "em", "", "--top", "3"])
+    assert result.exit_code == 0
+    assert len(result.output.splitlines()) == 8
+    assert re.search(r"^  (\w|end) +\d+\.\d\d %$", result.output, re.MULTILINE)
+
+
+def test_top_prints_the_likeliest_strings(address: str) -> None:
+    asked = ["top", "--address", address, "--prefix", "a", "-n", "3", "--max-length", "5"]
+    result = CliRunner().invoke(main, asked)
+    assert result.exit_code == 0
+    shares = [float(line.split()[0]) for line in result.stdout.splitlines()]
+    assert len(shares) == 3
+    assert shares == sorted(shares, reverse=True)
+    as_json = json.loads(CliRunner().invoke(main, [*asked, "--json"]).output)
+    assert as_json["complete"] is True
+
+
+@pytest.mark.parametrize(("text", "size"), [("64MiB", 64 << 20), ("0", 0), ("3 KiB", 3072)])
+def test_sizes_are_read(text: str, size: int) -> None:
+    assert parse_size("prefix_cache", text) == size
+
+
+@pytest.mark.parametrize("text", ["", "64MB", "-1", "x", "1.5MiB"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(InvalidArgument, match="64MiB"):
+        parse_size("prefix_cache", text)
