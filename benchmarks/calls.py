@@ -1,0 +1,165 @@
+"""Calls over gRPC beside a bare echo of the same messages: rate, latency, and who waits for whom."""
+
+import asyncio
+import multiprocessing
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+
+from benchmarks import peers
+from makemore.v1 import generation_service_pb2 as pb
+from makemore.v1.generation_service_pb2_grpc import GenerationServiceStub
+from serving.repository import load_version
+
+AT_ONCE = 64
+SECONDS = 4.0
+METHOD = "/makemore.v1.GenerationService/Generate"
+REQUEST = pb.GenerateRequest(n=1)
+
+
+def echo_server(response: bytes, port: Any) -> None:
+    """A grpc.aio server that answers every call with the same bytes."""
+
+    async def serve() -> None:
+        async def call(request: pb.GenerateRequest, context: Any) -> pb.GenerateResponse:
+            return answer
+
+        answer = pb.GenerateResponse.FromString(response)
+        server = grpc.aio.server()
+        handler = grpc.unary_unary_rpc_method_handler(
+            call,
+            request_deserializer=pb.GenerateRequest.FromString,
+            response_serializer=pb.GenerateResponse.SerializeToString,
+        )
+        service = METHOD.split("/")[1]
+        server.add_generic_rpc_handlers(
+            [grpc.method_handlers_generic_handler(service, {"Generate": handler})]
+        )
+        port.value = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        await server.wait_for_termination()
+
+    asyncio.run(serve())
+
+
+@asynccontextmanager
+async def echo(response: bytes) -> AsyncIterator[GenerationServiceStub]:
+    """A client of an echo in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    port = context.Value("i", 0)
+    process = context.Process(target=echo_server, args=(response, port), daemon=True)
+    process.start()
+    while not port.value:
+        await asyncio.sleep(0.05)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port.value}") as channel:
+        yield GenerationServiceStub(channel)
+    process.terminate()
+    process.join()
+
+
+@asynccontextmanager
+async def ours(repository: Path, *flags: str) -> AsyncIterator[GenerationServiceStub]:
+    """A client of `makemore serve` in a process of its own."""
+    command = [sys.executable, "-m", "serving", "serve", "--repository", str(repository)]
+    process = subprocess.Popen(
+        [*command, "--listen", "127.0.0.1:0", *flags], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    port = process.stdout.readline().rsplit(":", 1)[1].strip()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield GenerationServiceStub(channel)
+    process.terminate()
+    process.wait()
+
+
+async def rate(stub: GenerationServiceStub) -> float:
+    """Calls a second, so many at once."""
+    made = 0
+
+    async def caller(until: float) -> None:
+        nonlocal made
+        while time.perf_counter() < until:
+            await stub.Generate(REQUEST)  # type: ignore[misc]
+            made += 1
+
+    for seconds in (1.0, SECONDS):
+        made, begun = 0, time.perf_counter()
+        await asyncio.gather(*(caller(begun + seconds) for _ in range(AT_ONCE)))
+    return made / (time.perf_counter() - begun)
+
+
+async def latencies(stub: GenerationServiceStub, calls: int, pause: float) -> list[float]:
+    """Seconds that each of some calls takes, one after the other."""
+    found = []
+    for _ in range(calls):
+        begun = time.perf_counter()
+        await stub.Generate(REQUEST)  # type: ignore[misc]
+        found.append(time.perf_counter() - begun)
+        await asyncio.sleep(pause)
+    return found
+
+
+async def beside_a_stream(
+    stub: GenerationServiceStub, measure: Callable[[], Awaitable[list[float]]]
+) -> list[float]:
+    """The same while a call streams 100,000 strings, again and again."""
+
+    async def read() -> None:
+        while True:
+            request = pb.StreamGenerateRequest(request=pb.GenerateRequest(n=100_000))
+            stream: Any = stub.StreamGenerate(request)
+            async for _ in stream:
+                pass
+
+    reading = asyncio.create_task(read())
+    await asyncio.sleep(0.5)
+    found = await measure()
+    reading.cancel()
+    return found
+
+
+def rows(repository: Path) -> list[list[str]]:
+    """The lines of the table."""
+    return asyncio.run(_rows(repository))
+
+
+async def _rows(repository: Path) -> list[list[str]]:
+    async with ours(repository) as stub:
+        answer: Any = await stub.Generate(REQUEST)  # type: ignore[misc]
+        our_rate = await rate(stub)
+        idle = await latencies(stub, 300, 0.0)
+        spaced = await latencies(stub, 200, 0.02)
+        busy = await beside_a_stream(stub, lambda: latencies(stub, 200, 0.02))
+    async with echo(answer.SerializeToString()) as stub:
+        echo_rate = await rate(stub)
+        echo_idle = await latencies(stub, 300, 0.0)
+    session = load_version(repository / "names" / "1").session
+    step = 2 / peers.bare_steps(session, 2)
+    bare = float(np.median(echo_idle)) + 8 * step
+    large = 256 / peers.bare_steps(session, 256)
+    allowed = 2 * np.quantile(spaced, 0.99) + large
+    p99 = float(np.quantile(busy, 0.99))
+    latency = float(np.median(idle))
+    return [
+        line(f"Generate(n = 1), {AT_ONCE} at once", "a bare echo", our_rate, echo_rate, "calls/s"),
+        line("Generate(n = 1), idle", "the echo and 8 bare steps", 1e6 * latency, 1e6 * bare, "us"),
+        line(
+            "p99 of Generate(n = 1) beside a stream of 100,000",
+            "twice the idle p99 and a step of 256",
+            1e6 * p99,
+            1e6 * float(allowed),
+            "us",
+        ),
+    ]
+
+
+def line(what: str, beside: str, ours_: float, theirs: float, unit: str) -> list[str]:
+    """A line of the table."""
+    return [what, beside, f"{ours_:,.0f}", f"{theirs:,.0f} {unit}", f"{ours_ / theirs:.2f}"]

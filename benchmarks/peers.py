@@ -1,0 +1,126 @@
+"""What people would use instead of our engine: CTranslate2, PyTorch's plain loop, the runtime alone."""
+
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from serving.engine.session import OrtSession, StepSession, initial_states
+from trainer.models.transformer import Transformer
+
+START = "<start>"
+
+
+def median_rate(work: Callable[[], int], repeats: int = 5) -> float:
+    """Characters a second of work that tells how many it made: the median of several runs, one before."""
+    work()
+    rates = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        made = work()
+        rates.append(made / (time.perf_counter() - begun))
+    return float(np.median(rates))
+
+
+def bare_steps(session: StepSession, rows: int, steps: int = 64) -> float:
+    """Characters a second of steps in a loop, states given back, nothing drawn; strings of 8."""
+    token = np.ones(rows, np.int64)
+
+    def work() -> int:
+        for step in range(steps):
+            if step % 8 == 0:
+                states = initial_states(session.manifest.states, rows)
+            _, states = session.step(token, states)
+        return rows * steps
+
+    return median_rate(work)
+
+
+def best_bare(session: OrtSession) -> float:
+    """The same at its best number of rows."""
+    return max(bare_steps(session, rows) for rows in (32, 64, 128, 256))
+
+
+def torch_loop(model: Transformer, rows: int) -> float:
+    """Makemore's own loop: the whole text so far through the model for every character, no cache."""
+
+    @torch.inference_mode()
+    def work() -> int:
+        tokens = torch.zeros(rows, 1, dtype=torch.int64)
+        for _ in range(model.length):
+            probabilities = model(tokens)[:, -1].softmax(dim=-1)
+            tokens = torch.cat([tokens, torch.multinomial(probabilities, 1)], dim=1)
+        texts = tokens[:, 1:]
+        ends = (texts == 0).int().argmax(dim=1) + 1  # characters up to the end
+        has_end = (texts == 0).any(dim=1)
+        return int(torch.where(has_end, ends, texts.shape[1]).sum())
+
+    return median_rate(work, 3)
+
+
+def ctranslate2(model: Transformer, alphabet: str) -> Callable[[int, int], float]:
+    """CTranslate2 with the same weights: rows at once and strings to characters a second, one thread."""
+    import ctranslate2 as ct
+
+    spec = ct.specs.TransformerDecoderModelSpec.from_config(
+        model.config.layers,
+        model.config.heads,
+        pre_norm=True,
+        activation=ct.specs.common_spec.Activation.GELUTanh,
+    )
+    _fill(spec.decoder, model)
+    spec.register_vocabulary([START, *alphabet])
+    spec.config.bos_token = spec.config.eos_token = spec.config.unk_token = START
+    with tempfile.TemporaryDirectory() as folder:
+        spec.validate()
+        spec.save(folder)
+        generator = ct.Generator(folder, device="cpu", compute_type="float32", intra_threads=1)
+
+    def rate(rows: int, strings: int) -> float:
+        def work() -> int:
+            made = 0
+            for _ in range(max(strings // rows, 1)):
+                results = generator.generate_batch(
+                    [[START]] * rows,
+                    max_length=model.length,
+                    sampling_topk=0,
+                    include_prompt_in_result=False,
+                    end_token=START,
+                )
+                made += sum(
+                    min(len(result.sequences_ids[0]) + 1, model.length) for result in results
+                )
+            return made
+
+        return median_rate(work)
+
+    return rate
+
+
+def _fill(decoder: Any, model: Transformer) -> None:
+    state = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+
+    def norm(spec: Any, name: str) -> None:
+        spec.gamma, spec.beta = state[f"{name}.weight"], state[f"{name}.bias"]
+
+    def linear(spec: Any, name: str) -> None:
+        spec.weight = state[f"{name}.weight"]
+        if f"{name}.bias" in state:
+            spec.bias = state[f"{name}.bias"]
+
+    decoder.scale_embeddings = False
+    decoder.embeddings.weight = state["embedding.weight"]
+    decoder.position_encodings.encodings = state["positions.weight"]
+    norm(decoder.layer_norm, "norm")
+    linear(decoder.projection, "head")
+    for place, layer in enumerate(decoder.layer):
+        block = f"blocks.{place}"
+        norm(layer.self_attention.layer_norm, f"{block}.before_attention")
+        linear(layer.self_attention.linear[0], f"{block}.attention.qkv")
+        linear(layer.self_attention.linear[1], f"{block}.attention.out")
+        norm(layer.ffn.layer_norm, f"{block}.before_feed_forward")
+        linear(layer.ffn.linear_0, f"{block}.feed_forward.enter")
+        linear(layer.ffn.linear_1, f"{block}.feed_forward.leave")

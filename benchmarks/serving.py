@@ -1,0 +1,165 @@
+"""How fast strings are made, beside what one would use instead: `python -m benchmarks.serving`."""
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from benchmarks import calls, peers, tables
+from serving.engine.engine import PREFIX_CACHE, Engine
+from serving.engine.job import Draw, Outcome, Read
+from serving.engine.sampling import SamplingParameters
+from serving.engine.session import OrtSession
+from serving.fingerprint import fingerprint
+from serving.repository import load_version
+from trainer.data.dataset import SHIPPED, DataConfig
+from trainer.export import graph
+from trainer.models import MODELS
+from trainer.models.transformer import Transformer
+from trainer.reporter import PlainReporter
+from trainer.run import Run
+from trainer.torch_session import bare_manifest
+from trainer.train import new_run, train
+
+Row = list[str]
+COMMITTED = Path("exported_models/names/1")
+MAKEMORE = {"layers": 4, "heads": 4, "embedding": 64}
+BRIEF = {"steps": 300, "evaluate_every": 300, "sample_every": 0, "threads": 1}
+SCORED = 4096
+
+
+def brief_run(folder: Path, name: str, model: dict[str, Any], steps: int) -> Run:
+    """A run of an architecture with its shapes as given, trained so little that it takes no time."""
+    training = {**BRIEF, "steps": steps, "evaluate_every": steps}
+    run, dataset = new_run(folder / name, name, DataConfig(SHIPPED), model, training)
+    train(run, dataset, resume=False, is_terminal=False)
+    return run
+
+
+def session_of(run: Run) -> OrtSession:
+    """The step graph of a run."""
+    model = run.load_model()
+    traced = graph.trace(model.for_export())
+    return OrtSession(graph.with_manifest(traced, bare_manifest(run.config, model)))
+
+
+def engine_rate(
+    session: OrtSession, rows: int, n: int, cache: int, *, is_cold: bool = False
+) -> float:
+    """Characters a second of the engine for jobs of `n` strings, by the median of five."""
+
+    def started() -> Engine:
+        engine = Engine(session, rows, cache)
+        engine.start()
+        return engine
+
+    warm = started()
+
+    def work() -> int:
+        work.seed += 1  # type: ignore[attr-defined]
+        engine = started() if is_cold else warm
+        parameters = SamplingParameters(seed=work.seed)  # type: ignore[attr-defined]
+        job = Draw([], n, parameters, session.manifest.max_length)
+        engine.submit(job)
+        outcome: Outcome = job.result.result()
+        if is_cold:
+            engine.stop()
+        return outcome.usage.characters
+
+    work.seed = 0  # type: ignore[attr-defined]
+    rate = peers.median_rate(work)
+    warm.stop()
+    return rate
+
+
+def row(what: str, against: str, ours: float, theirs: float, unit: str = "characters/s") -> Row:
+    """A line of the table: both figures and their ratio."""
+    line = [what, against, f"{ours:,.0f}", f"{theirs:,.0f} {unit}", f"{ours / theirs:.2f}"]
+    click.echo(" | ".join(line), err=True)
+    return line
+
+
+def against_peers(folder: Path) -> Iterator[Row]:
+    """The Transformer of makemore's default size, the same weights everywhere, one thread."""
+    run = brief_run(folder, "transformer", MAKEMORE, 300)
+    model, session = run.load_model(), session_of(run)
+    assert isinstance(model, Transformer)
+    ctranslate2 = peers.ctranslate2(model, "".join(run.config.alphabet))
+    for rows, n in ((1, 100), (32, 2000), (256, 8000)):
+        theirs = ctranslate2(rows, n)
+        what = f"Transformer of makemore's size, {rows} rows"
+        yield row(f"{what}, no tree", "CTranslate2", engine_rate(session, rows, n, 0), theirs)
+        with_tree = engine_rate(session, rows, n, PREFIX_CACHE)
+        yield row(f"{what}, tree, warm", "CTranslate2", with_tree, theirs)
+    theirs = peers.torch_loop(model, 32)
+    ours = engine_rate(session, 32, 2000, 0)
+    yield row("the same, 32 rows, no tree", "PyTorch's loop without a cache", ours, theirs)
+
+
+def against_bare_steps(folder: Path) -> Iterator[Row]:
+    """Every architecture with its default shape, 64 rows, no tree."""
+    for name in MODELS:
+        session = session_of(brief_run(folder, name, {}, 2))
+        ours, theirs = engine_rate(session, 64, 4000, 0), peers.bare_steps(session, 64)
+        yield row(f"{name}, 64 rows, no tree", "bare session.run, 64 rows", ours, theirs)
+
+
+def with_the_tree(session: OrtSession) -> Iterator[Row]:
+    """The committed model: what computing a prefix once is worth."""
+    bare = peers.best_bare(session)
+    for n in (1000, 100_000):
+        cold = engine_rate(session, 256, n, PREFIX_CACHE, is_cold=True)
+        yield row(
+            f"{n:,} strings at once, tree from cold", "bare session.run, best rows", cold, bare
+        )
+    warm = engine_rate(session, 256, 1000, PREFIX_CACHE)
+    yield row("1,000 strings at once, tree warm", "bare session.run, best rows", warm, bare)
+    names = SHIPPED.read_text(encoding="utf-8").split()
+    texts = [
+        session.manifest.vocabulary.encode(name)
+        for name in sorted(names, key=fingerprint)[:SCORED]  # in no order
+    ]
+    characters = sum(len(text) + 1 for text in texts)
+
+    def score() -> int:
+        engine = Engine(session)
+        engine.start()
+        job = Read(texts)
+        engine.submit(job)
+        job.result.result()
+        engine.stop()
+        return characters
+
+    ours, theirs = peers.median_rate(score), peers.bare_steps(session, 256)
+    yield row(
+        f"Score of {SCORED:,} names, tree from cold", "bare session.run, 256 rows", ours, theirs
+    )
+
+
+@click.command()
+@click.option("--write", is_flag=True, help="Put the tables into benchmarks/README.md.")
+def main(write: bool) -> None:
+    """Measure the engine and the server beside their peers, one after the other in one run."""
+    torch.set_num_threads(1)
+    PlainReporter.say = lambda self, text: None  # type: ignore[method-assign]
+    session = load_version(COMMITTED).session
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        rows += against_peers(Path(folder) / "peers")
+        rows += against_bare_steps(Path(folder) / "bare")
+    rows += with_the_tree(session)
+    rows += calls.rows(COMMITTED.parent.parent)
+    head = ["what", "beside", "ours", "theirs", "ratio"]
+    packages = ("makemore", "onnxruntime", "ctranslate2", "grpcio", "torch")
+    text = f"{tables.markdown(head, rows)}\n\n{tables.circumstances(*packages)}"
+    click.echo(text)
+    if write:
+        tables.write("serving", text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
