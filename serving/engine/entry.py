@@ -93,6 +93,20 @@ class DrawEntry(Entry):
         self._made: Float64 = np.zeros((0, 0))
 
     @property
+    def columns(self) -> tuple[Any, ...]:
+        """What all its drafts have in common, as `rows.SHARED` has it."""
+        job, p, first = self.draw, self.draw.parameters, len(self.draw.prefix)
+        rules = job.bounds or job.selection.accepted
+        return (
+            *(self.number, first, first, first, first, job.max_length),
+            *(p.seed, p.temperature, p.top_k, p.top_p, p.min_p),
+            job.bounds is not None,
+            job.bounds is None and rules is not None,
+            rules.start if rules else 0,
+            p.is_plain and rules is None and self.remaining is None,
+        )
+
+    @property
     def wanted(self) -> int:
         """See Entry."""
         if self.kept is None:

@@ -51,7 +51,7 @@ class Lane:
         self._admit()
         self._choose(0)
         others = len(self.rows)
-        self._admit()  # in the place of those that have left
+        self._admit()  # in the place of those that have left, lest a step be for less than it might
         self._choose(others)
         live = self.rows.live
         if len(live):
@@ -95,17 +95,23 @@ class Lane:
             given = [min(waiting[0][1], free)]
         else:
             given = shares([w for _, w in waiting], [e.held for e, _ in waiting], free)
+        draws: list[tuple[DrawEntry, int]] = []
         for (entry, _), count in zip(waiting, given, strict=True):
-            if count:
+            entry.held += count
+            if isinstance(entry, DrawEntry) and entry.kept is not None and not entry.to_take:
+                if count:
+                    draws.append((entry, count))
+            elif count:
                 records = self.rows.blank(count)
                 records["owner"] = entry.number
                 records["token"] = -1
                 self._fill(records, entry)
-                entry.held += count
                 self.rows.add(records)
+        if draws:
+            self._add_draws(draws)
 
     def _fill(self, records: Records, entry: Entry) -> None:
-        """Make rows of what an entry wants to begin."""
+        """Make rows of the texts that an entry wants to be fed."""
         if isinstance(entry, ReadEntry):
             places = entry.next(len(records))
             records["kind"] = READ
@@ -114,41 +120,52 @@ class Lane:
             records["place"] = self._contexts.fork(self._contexts.root, len(records))
             return
         assert isinstance(entry, DrawEntry)
-        if entry.kept is None:
-            entry.is_prefix_out = True
-            records["kind"] = PREFIX
-            table.give(records, [entry.draw.prefix])
-            records["place"] = self._contexts.fork(self._contexts.root, 1)
-            return
-        records["place"] = self._contexts.fork(entry.kept, len(records))
-        if entry.to_take:
+        if entry.kept is not None:
             self._fill_takes(records, entry)
-        else:
-            self._fill_draws(records, entry)
+            return
+        entry.is_prefix_out = True
+        records["kind"] = PREFIX
+        table.give(records, [entry.draw.prefix])
+        records["place"] = self._contexts.fork(self._contexts.root, 1)
 
-    def _fill_draws(self, records: Records, entry: DrawEntry) -> None:
-        job = entry.draw
-        table.begin(records, job.parameters, job.prefix, job.max_length)
+    def _add_draws(self, draws: Sequence[tuple[DrawEntry, int]]) -> None:
+        """Rows for the drafts of several entries: filled in together, since a call may have just one."""
+        counts = [count for _, count in draws]
+        records = self.rows.blank(sum(counts))
+        columns = np.array([entry.columns for entry, _ in draws], table.SHARED)
+        for name in table.SHARED.names or ():
+            records[name] = np.repeat(columns[name], counts)
+        begun = [entry.drafts.begin(count) for entry, count in draws]
+        records["index"] = np.concatenate([indices for indices, _ in begun])
+        records["attempt"] = np.concatenate([attempts for _, attempts in begun])
         records["kind"] = DRAW
-        records["index"], records["attempt"] = entry.drafts.begin(len(records))
-        if job.bounds is not None:
-            records["bounded"], records["state"] = True, job.bounds.start
-        elif job.selection.accepted is not None:
-            records["watched"], records["state"] = True, job.selection.accepted.start
-        else:
-            records["simple"] = job.parameters.is_plain and entry.remaining is None
-        records["uniform"] = entry.uniforms(records["index"], records["attempt"])
+        records["token"] = -1
+        end = 0
+        single = np.ones(len(records), np.bool_)
+        for (entry, count), (indices, attempts) in zip(draws, begun, strict=True):
+            part = slice(end, end := end + count)
+            records["place"][part] = self._contexts.fork(entry.kept, count)
+            if entry.draw.prefix:
+                records["text"][part, : len(entry.draw.prefix)] = entry.draw.prefix
+            if entry.draw.n > 1:
+                single[part] = False
+                records["uniform"][part] = entry.uniforms(indices, attempts)
+        if single.any():
+            alone = records[single]
+            place = (alone["seed"], alone["index"], alone["attempt"])
+            steps = records["uniform"].shape[1]
+            records["uniform"][single] = table.make_uniforms(place, 0, steps)
+        self.rows.add(records)
 
     def _fill_takes(self, records: Records, entry: DrawEntry) -> None:
-        job = entry.draw
-        table.begin(records, job.parameters, job.prefix, job.max_length)
+        records["place"] = self._contexts.fork(entry.kept, len(records))
+        columns = np.array([entry.columns], table.SHARED)
+        for name in table.SHARED.names or ():
+            records[name] = columns[name]
         taken: Mapping[int, Sequence[int]] = {
             number: self._vocabulary.encode(one.text)
             for number, one in entry.begin_taking(len(records)).items()
         }
         records["kind"] = TAKE
         records["index"] = list(taken)
-        if job.bounds is not None:
-            records["bounded"] = True
-            records["state"] = job.bounds.start
         table.give(records, list(taken.values()))

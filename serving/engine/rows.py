@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from serving.engine import philox
 from serving.engine.philox import UInt64
-from serving.engine.sampling import Bool, Float64, Int64, SamplingParameters, Settings
+from serving.engine.sampling import Bool, Float64, Int64, Settings
 
 Records = npt.NDArray[Any]
 
@@ -64,6 +64,28 @@ def record_type(longest: int) -> np.dtype[np.void]:
     )
 
 
+SHARED = np.dtype(
+    [
+        ("owner", np.int64),
+        ("first", np.int64),
+        ("given", np.int64),
+        ("length", np.int64),
+        ("at", np.int64),
+        ("max_length", np.int64),
+        ("seed", np.uint64),
+        ("temperature", np.float64),
+        ("top_k", np.int64),
+        ("top_p", np.float64),
+        ("min_p", np.float64),
+        ("bounded", np.bool_),
+        ("watched", np.bool_),
+        ("state", np.int64),
+        ("simple", np.bool_),
+    ]
+)
+"""What all rows that go on from a job's prefix have in common."""
+
+
 class Rows:
     """Records of B rows at most; the first `len` of them are running."""
 
@@ -100,22 +122,6 @@ class Rows:
         if len(holes):
             self._records[holes] = self._records[stay[-len(holes) :]]
         self._count = len(stay)
-
-
-def begin(
-    records: Records, parameters: SamplingParameters, prefix: Sequence[int], max_length: int
-) -> None:
-    """Fill in what all rows that go on from a job's prefix share."""
-    records["seed"] = parameters.seed
-    records["temperature"] = parameters.temperature
-    records["top_k"] = parameters.top_k
-    records["top_p"] = parameters.top_p
-    records["min_p"] = parameters.min_p
-    records["max_length"] = max_length
-    if prefix:
-        for name in ("first", "given", "length", "at"):
-            records[name] = len(prefix)
-        records["text"][:, : len(prefix)] = prefix
 
 
 def give(records: Records, texts: Sequence[Sequence[int]]) -> None:

@@ -151,15 +151,18 @@ def log_partition(logits: Float64) -> Float64:
 
 def inverse_cdf(weights: Float64, uniform: Float64) -> Int64:
     """The id at which each row's cumulative weight, in id order, passes its uniform: [B]."""
-    cumulative = weights.cumsum(axis=1)  # [B, V]
+    return _passed(weights, weights.cumsum(axis=1), uniform)
+
+
+def _passed(weights: Float64, cumulative: Float64, uniform: Float64) -> Int64:
     target = uniform * cumulative[:, -1]  # [B]
-    drawn = (cumulative <= target[:, None]).sum(axis=1)
-    if (drawn == weights.shape[1]).any() or (_at(weights, drawn) == 0).any():
-        # Rounding can lift the target to the very total; the last id that has any weight is meant.
-        last = weights.shape[1] - 1 - np.argmax(weights[:, ::-1] > 0, axis=1)
+    drawn: Int64 = (cumulative <= target[:, None]).sum(axis=1)
+    vocabulary = weights.shape[1]
+    if drawn.max() == vocabulary:
+        # Rounding has lifted the target to the very total; the last id that has any weight is meant.
+        last = vocabulary - 1 - np.argmax(weights[:, ::-1] > 0, axis=1)
         drawn = np.minimum(drawn, last)
-    ids: Int64 = drawn
-    return ids
+    return drawn
 
 
 def draw(
@@ -206,9 +209,10 @@ def draw(
 def _draw_plainly(raw: Float64, uniform: Float64) -> Drawn:
     top = raw.max(axis=1)  # [B]
     weights = np.exp(raw - top[:, None])  # [B, V]
-    ids = inverse_cdf(weights, uniform)
-    log_prob = _at(raw, ids) - (top + np.log(weights.cumsum(axis=1)[:, -1]))
-    return Drawn(ids, log_prob, log_prob, np.zeros(len(raw)))
+    cumulative = weights.cumsum(axis=1)
+    ids = _passed(weights, cumulative, uniform)
+    log_prob = raw[np.arange(len(ids)), ids] - (top + np.log(cumulative[:, -1]))
+    return Drawn(ids, log_prob, log_prob, np.zeros(len(ids)))
 
 
 def _log_share(weights: Float64, ids: Int64) -> Float64:
@@ -218,7 +222,6 @@ def _log_share(weights: Float64, ids: Int64) -> Float64:
 
 
 def _at(values: Float64, ids: Int64) -> Float64:
-    """Each row's value at its id: [B]; an id past the end means the last."""
-    rows = np.arange(len(ids))
-    chosen: Float64 = values[rows, np.minimum(ids, values.shape[1] - 1)]
+    """Each row's value at its id: [B]."""
+    chosen: Float64 = values[np.arange(len(ids)), ids]
     return chosen
