@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import grpc
@@ -18,6 +19,7 @@ from serving.api.drawing import (
     sample_message,
     usage_message,
 )
+from serving.api.mailbox import Mailbox
 from serving.api.reading import distribution_message, encoded, score_message
 from serving.api.request import MAX_N, MAX_PREFIXES, MAX_STREAM_N, MAX_TEXTS, encode_prefix
 from serving.api.streaming import stream
@@ -42,6 +44,10 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
         self._host = host
         self._forbidden = forbidden
 
+    @cached_property
+    def _mailbox(self) -> Mailbox:
+        return Mailbox()
+
     async def Generate(  # noqa: D102 - told by the proto
         self, request: pb.GenerateRequest, context: Context
     ) -> pb.GenerateResponse:
@@ -50,8 +56,8 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
         drawing = await drawing_of(request, model, deadline_of(context), MAX_N, self._forbidden)
         job = drawing.job
         engine.submit(job)
-        # A caller that leaves cancels this coroutine, which cancels the future, which frees the rows.
-        outcome = await asyncio.wrap_future(job.result)
+        # A caller that leaves cancels this coroutine, which cancels the job, which frees the rows.
+        outcome = await self._mailbox.result_of(job)
         return pb.GenerateResponse(
             samples=map(sample_message, outcome.samples),
             model=model.full_name,
@@ -88,7 +94,7 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
         manifest = model.manifest
         found = [encoded(text, manifest) for text in request.texts]
         ids = [one for one in found if isinstance(one, list)]
-        readings = iter(await read(engine, ids, context))
+        readings = iter(await self._read(engine, ids, context))
         scores = [
             one
             if isinstance(one, pb.TextScore)
@@ -108,7 +114,7 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
             encode_prefix(prefix, manifest, f"prefixes[{place}]")
             for place, prefix in enumerate(request.prefixes)
         ]
-        readings = await read(engine, ids, context)
+        readings = await self._read(engine, ids, context)
         return pb.NextCharactersResponse(
             distributions=[
                 distribution_message(reading, manifest.alphabet, request.top)
@@ -124,7 +130,7 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
         model, engine = self._host.find(request.model)
         search = await search_of(request, model, self._forbidden)
         while wanted := search.wanted():
-            readings = await read(engine, wanted, context)
+            readings = await self._read(engine, wanted, context)
             logits = np.stack([reading.logits for reading in readings]).astype(np.float64)
             await asyncio.to_thread(search.tell, logits)
         return pb.ListTopStringsResponse(
@@ -133,15 +139,16 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
             model_digest=model.digest,
         )
 
-
-async def read(engine: Engine, texts: Sequence[Sequence[int]], context: Context) -> list[Reading]:
-    """What the model makes of texts."""
-    if not texts:
-        return []
-    job = Read(texts, deadline=deadline_of(context))
-    engine.submit(job)
-    readings: list[Reading] = await asyncio.wrap_future(job.result)
-    return readings
+    async def _read(
+        self, engine: Engine, texts: Sequence[Sequence[int]], context: Context
+    ) -> list[Reading]:
+        """What the model makes of texts."""
+        if not texts:
+            return []
+        job = Read(texts, deadline=deadline_of(context))
+        engine.submit(job)
+        readings: list[Reading] = await self._mailbox.result_of(job)
+        return readings
 
 
 def start_at(request: pb.StreamGenerateRequest, drawing: Drawing) -> None:

@@ -21,19 +21,20 @@ class Endings:
         self._vocabulary = vocabulary
         self._contexts = contexts
 
-    def finish(self, live: Records, logits: Float32, done: Bool) -> list[int]:
+    def finish(self, live: Records, done: Bool, logits: Float32 | None) -> list[int]:
         """Hand on what done rows have come to; which entries' drafts are of no use any more.
 
         Args:
             live: rows.
-            logits: after their texts, [B, V].
             done: which of them are done, [B].
+            logits: after their texts, [B, V]; not needed where all are drafts.
         """
         records = live[done]
         drawn: dict[int, DrawEntry] = {}
         drafts = records["kind"] == DRAW
         self._finish_drafts(records[drafts], drawn)
         if not drafts.all():
+            assert logits is not None
             self._finish_others(records[~drafts], logits[done][~drafts], drawn)
         return [number for number, entry in drawn.items() if entry.settle(self._vocabulary)]
 

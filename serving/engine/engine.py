@@ -170,10 +170,14 @@ class Engine:
         light, heavy = (lane.has_work for lane in self._lanes)
         is_light = self._order.is_light_next(light, heavy)
         begun = time.perf_counter()
-        self._lanes[0 if is_light else 1].turn()
+        self._lanes[0 if is_light else 1].turn(self._is_interrupted)
         if light and heavy:
             self._order.spent(time.perf_counter() - begun, is_light)
         self.turns += 1
+
+    def _is_interrupted(self) -> bool:
+        """Whether jobs have come in, or another lane waits."""
+        return not self._inbox.empty() or len(self._entries) > 1
 
     def _sweep(self) -> None:
         """Free the rows of jobs that are answered, were cancelled, or whose time is up."""

@@ -3,18 +3,19 @@
 B is the number of rows, V the vocabulary.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from serving.engine import rows as table
 from serving.engine.choices import Choices
-from serving.engine.contexts import Contexts
+from serving.engine.contexts import Contexts, Float32
 from serving.engine.endings import Endings
 from serving.engine.entry import DrawEntry, Entry, ReadEntry
 from serving.engine.rows import DRAW, PREFIX, READ, TAKE, Records, Rows
 from serving.engine.sampling import Bool
 from serving.engine.scheduler import shares
+from serving.engine.solo import run_alone
 from serving.manifest import Manifest
 
 
@@ -46,9 +47,17 @@ class Lane:
             self.entries.pop(entry.number, None)
         self._remove(~np.isin(self.rows.live["owner"], list(self.entries)))
 
-    def turn(self) -> None:
-        """Let rows in, choose every row's next token, let finished rows out, advance the others."""
+    def turn(self, is_interrupted: Callable[[], bool]) -> None:
+        """Let rows in, choose every row's next token, let finished rows out, advance the others.
+
+        A row that is alone may go on to its end, unless it is interrupted.
+        """
         self._admit()
+        live = self.rows.live
+        if len(live) == 1 and live["simple"][0]:
+            if run_alone(live, self._contexts, is_interrupted):
+                self._let_out(0, np.ones(1, np.bool_))
+            return
         self._choose(0)
         others = len(self.rows)
         self._admit()  # in the place of those that have left, lest a step be for less than it might
@@ -67,12 +76,16 @@ class Lane:
         logits = self._contexts.logits(live["place"])  # [B, V]
         done = self._choices.choose(live, logits)
         if done.any():
-            gone = np.zeros(len(self.rows), np.bool_)
-            gone[begin:] = done
-            for number in self._endings.finish(live, logits, done):
-                every = self.rows.live
-                gone |= (every["owner"] == number) & (every["kind"] == DRAW)
-            self._remove(gone)
+            self._let_out(begin, done, logits)
+
+    def _let_out(self, begin: int, done: Bool, logits: Float32 | None = None) -> None:
+        """Hand on what the rows from `begin` on have come to where `done` holds, and let them go."""
+        every = self.rows.live
+        gone = np.zeros(len(every), np.bool_)
+        gone[begin:] = done
+        for number in self._endings.finish(every[begin:], done, logits):
+            gone |= (every["owner"] == number) & (every["kind"] == DRAW)
+        self._remove(gone)
 
     def _remove(self, gone: Bool) -> None:
         if not gone.any():

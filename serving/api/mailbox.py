@@ -1,0 +1,48 @@
+"""From an engine's thread to the event loop: many answers, one wake-up."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from serving.engine.job import Job
+
+
+class Mailbox:
+    """Calls things in the event loop that it is made in."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._calls: deque[Callable[[], None]] = deque()
+        self._is_due = False
+
+    def post(self, call: Callable[[], None]) -> None:
+        """Have something called in the loop; from any thread."""
+        self._calls.append(call)
+        if not self._is_due:
+            self._is_due = True
+            self._loop.call_soon_threadsafe(self._empty)
+
+    def _empty(self) -> None:
+        self._is_due = False
+        while self._calls:
+            self._calls.popleft()()
+
+    async def result_of(self, job: Job) -> Any:
+        """What a job comes to; leaving cancels it."""
+        waiter: asyncio.Future[Any] = self._loop.create_future()
+
+        def settle() -> None:
+            if waiter.done() or job.result.cancelled():
+                return
+            error = job.result.exception()
+            if error is None:
+                waiter.set_result(job.result.result())
+            else:
+                waiter.set_exception(error)
+
+        job.result.add_done_callback(lambda _: self.post(settle))
+        try:
+            return await waiter
+        finally:
+            job.result.cancel()

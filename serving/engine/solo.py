@@ -1,0 +1,53 @@
+"""A row that has a lane for itself: the same as a lane's turns, without what many rows need.
+
+What a turn costs beside the model's step matters to one row alone, and to a caller who waits for one string.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from serving.engine import sampling
+from serving.engine.contexts import Contexts
+from serving.engine.rows import Records
+from serving.vocabulary import BOUNDARY
+
+MOST = 64
+"""Characters at a time, after which the engine looks at deadlines."""
+
+
+def run_alone(live: Records, contexts: Contexts, is_interrupted: Callable[[], bool]) -> bool:
+    """Draw on with one simple row, [1], until it is done; whether it is.
+
+    Args:
+        live: the row, changed in place.
+        contexts: where it is.
+        is_interrupted: whether something else is to be done first; asked after every character.
+    """
+    row = live[0]
+    places, token, log_prob = live["place"].copy(), int(row["token"]), float(row["log_prob"])
+    at, length, first = int(row["at"]), int(row["length"]), int(row["first"])
+    longest, uniform, text = int(row["max_length"]), row["uniform"], row["text"]
+    done = False
+    for _ in range(MOST):
+        if token < 0:
+            step = length - first
+            if step >= len(uniform):
+                break  # the general way makes more numbers
+            drawn = sampling.draw(contexts.logits(places), None, uniform[step : step + 1])
+            token = int(drawn.ids[0])
+            done = token == BOUNDARY or length == longest
+            if token == BOUNDARY or not done:
+                log_prob += float(drawn.log_prob[0])
+            if done:
+                break
+            text[length] = token
+            length += 1
+        places, moved = contexts.advance(places, np.array([token]))
+        if moved[0]:
+            at, token = at + 1, -1
+        if is_interrupted():
+            break
+    live["place"], row["token"], row["log_prob"] = places, token, log_prob
+    row["at"], row["length"] = at, length
+    return done
