@@ -25,6 +25,7 @@ class ServerConfig:
         threads: of onnxruntime, for each model; 1 is best for small ones.
         prefix_cache: bytes that each model's prefix tree may take; 0 does without.
         forbidden: substrings that no string may have, whoever asks.
+        is_shared: other processes listen on the same port.
         grace: seconds that calls under way have after a signal to stop.
     """
 
@@ -35,6 +36,7 @@ class ServerConfig:
     threads: int = 1
     prefix_cache: int = 64 * 2**20
     forbidden: tuple[str, ...] = ()
+    is_shared: bool = False
     grace: float = 30.0
 
     def __post_init__(self) -> None:

@@ -31,10 +31,7 @@ SERVICES = tuple(
         (model_service_pb2, "ModelService"),
     )
 )
-OPTIONS = (
-    ("grpc.so_reuseport", 0),  # a second server on the port fails instead of taking half the calls
-    ("grpc.max_receive_message_length", 2**20),
-)
+OPTIONS = (("grpc.max_receive_message_length", 2**20),)
 
 
 AT_ONCE = 1
@@ -83,7 +80,9 @@ class Server:
             await self._health.set(name, SERVING)
 
     def _build(self) -> grpc.aio.Server:
-        server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=OPTIONS)
+        # Unless the port is to be shared, a second server fails instead of taking half the calls.
+        options = (*OPTIONS, ("grpc.so_reuseport", int(self.config.is_shared)))
+        server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=options)
         add_GenerationServiceServicer_to_server(
             GenerationService(self.host, self.config.forbidden), server
         )
@@ -92,6 +91,11 @@ class Server:
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)
         return server
+
+    @property
+    def summary(self) -> str:
+        """The models that are served, for people."""
+        return ", ".join(f"{m.name}@{m.version}" for m in self.host.models())
 
     def _health_names(self) -> list[str]:
         models = self.host.models()

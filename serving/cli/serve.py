@@ -7,9 +7,11 @@ from typing import Any, TextIO
 
 import click
 
+from serving import checks
 from serving.config import LISTEN, ServerConfig, parse_size
-from serving.server import Server, run
+from serving.server import run
 from serving.vocabulary import normalise
+from serving.workers import serve
 
 
 @click.command("serve")
@@ -40,8 +42,14 @@ from serving.vocabulary import normalise
 @click.option(
     "--grace", default=30.0, show_default=True, help="Seconds for calls under way when stopped."
 )
-def command(repository: Path, prefix_cache: str, forbidden: TextIO | None, **given: Any) -> None:
+@click.option(
+    "--workers", default=1, show_default=True, help="Processes that share the port and the calls."
+)
+def command(
+    repository: Path, prefix_cache: str, forbidden: TextIO | None, workers: int, **given: Any
+) -> None:
     """Serve published models over gRPC until SIGTERM or Ctrl-C."""
+    checks.whole("workers", workers, 1, 256)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     lines = forbidden.read().splitlines() if forbidden else []
     config = ServerConfig(
@@ -50,10 +58,11 @@ def command(repository: Path, prefix_cache: str, forbidden: TextIO | None, **giv
         forbidden=tuple(normalise(line) for line in lines if line),
         **given,
     )
-    asyncio.run(run(config, announce))
 
+    def announce(names: str, port: int) -> None:
+        click.echo(f"serving {names} on {config.host}:{port}")
 
-def announce(server: Server) -> None:
-    """Tell what is served and where."""
-    names = ", ".join(f"{m.name}@{m.version}" for m in server.host.models())
-    click.echo(f"serving {names} on {server.config.host}:{server.port}")
+    if workers == 1:
+        asyncio.run(run(config, lambda server: announce(server.summary, server.port)))
+    else:
+        click.get_current_context().exit(serve(config, workers, announce))

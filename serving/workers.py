@@ -1,0 +1,119 @@
+"""Several server processes on one port: the kernel spreads connections over them (SO_REUSEPORT)."""
+
+import asyncio
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from types import FrameType
+
+from serving.config import ServerConfig
+from serving.errors import Unavailable
+from serving.server import Server, run
+
+log = logging.getLogger(__name__)
+
+
+def serve(config: ServerConfig, count: int, announce: Callable[[str, int], None]) -> int:
+    """Serve with `count` processes until SIGTERM or SIGINT; the exit status.
+
+    When one of them ends by itself, the others are stopped, and the status is not 0.
+
+    Args:
+        config: how each of them serves.
+        count: how many.
+        announce: called with the models' names and the port once all of them serve.
+
+    Raises:
+        Unavailable: the port cannot be bound.
+    """
+    context = multiprocessing.get_context("spawn")
+    with reserved(config) as port:
+        shared = replace(config, listen=f"{config.host}:{port}", is_shared=True)
+        ours, theirs = zip(*(context.Pipe(duplex=False) for _ in range(count)), strict=True)
+        processes = [context.Process(target=_work, args=(shared, end)) for end in theirs]
+        for process, end in zip(processes, theirs, strict=True):
+            process.start()
+            end.close()
+        stopping = forward(processes)
+        names = [_heard(end) for end in ours]
+        if all(names):
+            announce(names[0], port)
+            wait([process.sentinel for process in processes])
+        for process in processes:
+            if not stopping.is_set():  # a second signal would end what is under way
+                process.terminate()
+        for process in processes:
+            process.join()
+    return max(abs(process.exitcode or 0) for process in processes)
+
+
+@contextmanager
+def reserved(config: ServerConfig) -> Iterator[int]:
+    """Hold a port that only sockets which share it can be bound to; its number."""
+    host, _, port = config.listen.rpartition(":")
+    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+    address = (host.strip("[]"), int(port))
+    try:
+        with socket.socket(family) as alone, socket.socket(family) as holder:
+            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            alone.bind(address)  # fails if anyone has it, sharing or not
+            address = alone.getsockname()[:2]
+            alone.close()
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            holder.bind(address)
+            yield address[1]
+    except OSError as error:
+        raise Unavailable(
+            f"cannot listen on {config.listen}: {error.strerror}; choose another with --listen"
+        ) from None
+
+
+def forward(processes: Sequence[BaseProcess]) -> threading.Event:
+    """Pass on the signals that stop a server; set once there was one."""
+    stopping = threading.Event()
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        stopping.set()
+        for process in processes:
+            if process.is_alive() and process.pid is not None:
+                os.kill(process.pid, number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, pass_on)
+    return stopping
+
+
+def _heard(end: Connection) -> str:
+    try:
+        name: str = end.recv()
+    except EOFError:  # it has ended
+        return ""
+    return name
+
+
+def _work(config: ServerConfig, end: Connection) -> None:
+    """A process: its own session, so that a terminal's Ctrl-C comes to it once, from its parent."""
+    os.setsid()
+    logging.basicConfig(level=logging.INFO, format=f"%(levelname)s: [{os.getpid()}] %(message)s")
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def leave_with_parent() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=leave_with_parent, daemon=True).start()
+
+    def announce(server: Server) -> None:
+        end.send(server.summary)
+        end.close()
+
+    asyncio.run(run(config, announce))

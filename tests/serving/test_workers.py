@@ -1,0 +1,83 @@
+"""Several processes on one port, as an operator has them."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from serving.client import Client
+from serving.config import ServerConfig
+from serving.errors import Unavailable
+from serving.workers import reserved
+from tests.conftest import COMMITTED
+
+SERVE = [sys.executable, "-m", "serving", "serve", "--repository", str(COMMITTED)]
+
+
+@contextmanager
+def two_workers() -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    command = [*SERVE, "--listen", "127.0.0.1:0", "--workers", "2"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            found = re.search(r" on (\S+:\d+)$", process.stdout.readline().strip())
+            assert found is not None
+            yield process, found[1]
+        finally:
+            process.kill()
+
+
+def children(process: "subprocess.Popen[str]") -> list[int]:
+    """The workers; Python's own tracker of resources is a child, too."""
+    found = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    lines = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in found}
+    return [pid for pid, line in lines.items() if b"spawn_main" in line]
+
+
+def test_both_answer_and_calls_under_way_finish_at_the_end() -> None:
+    with two_workers() as (process, address):
+        assert len(children(process)) == 2
+        clients = [Client(address) for _ in range(8)]  # a connection each
+        with ThreadPoolExecutor(8) as pool:
+            first = [pool.submit(c.generate, n=5, seed=1) for c in clients]
+            assert len({tuple(s.text for s in f.result(30).samples) for f in first}) == 1
+            calls = [pool.submit(c.generate, n=1000) for c in clients]
+            time.sleep(0.05)
+            process.send_signal(signal.SIGTERM)
+            assert all(len(call.result(30).samples) == 1000 for call in calls)
+        for client in clients:
+            client.close()
+        assert process.wait(30) == 0
+
+
+def test_when_one_dies_all_end_and_the_status_tells() -> None:
+    with two_workers() as (process, _):
+        workers = children(process)
+        os.kill(workers[0], signal.SIGKILL)
+        assert process.wait(30) != 0
+        assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+
+
+def test_workers_do_not_outlive_a_parent_that_was_killed() -> None:
+    with two_workers() as (process, _):
+        workers = children(process)
+        process.kill()
+        deadline = time.monotonic() + 20
+        while any(Path(f"/proc/{pid}").exists() for pid in workers):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
+def test_a_port_that_others_share_is_not_taken() -> None:
+    with reserved(ServerConfig(COMMITTED, "127.0.0.1:0")) as port:
+        again = ServerConfig(COMMITTED, f"127.0.0.1:{port}")
+        with pytest.raises(Unavailable, match="cannot listen"), reserved(again):
+            pass
