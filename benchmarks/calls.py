@@ -140,7 +140,7 @@ async def _rows(repository: Path) -> list[list[str]]:
     async with echo(answer.SerializeToString()) as stub:
         echo_rate = await rate(stub)
         echo_idle = await latencies(stub, 300, 0.0)
-    session = load_version(repository / "names" / "1").session
+    session = load_version(repository / "names" / "2").session
     step = 2 / peers.bare_steps(session, 2)
     bare = float(np.median(echo_idle)) + 8 * step
     large = 256 / peers.bare_steps(session, 256)

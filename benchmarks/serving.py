@@ -26,7 +26,7 @@ from trainer.torch_session import bare_manifest
 from trainer.train import new_run, train
 
 Row = list[str]
-COMMITTED = Path("exported_models/names/1")
+COMMITTED = Path("exported_models/names/2")
 MAKEMORE = {"layers": 4, "heads": 4, "embedding": 64}
 BRIEF = {"steps": 300, "evaluate_every": 300, "sample_every": 0, "threads": 1}
 SCORED = 4096
