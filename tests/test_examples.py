@@ -61,7 +61,7 @@ def test_names_score_better_than_gibberish(run: Run, tmp_path: Path) -> None:
     assert list(areas) == ["random letters", "shuffled names", "machine-made"]
     # With a model of the tests that has hardly been trained; the committed one's are in the text.
     assert float(areas["machine-made"]) > 0.9
-    assert float(areas["shuffled names"]) > 0.6
+    assert float(areas["shuffled names"]) > 0.5
 
 
 def test_towns_keep_their_names(run: Run) -> None:

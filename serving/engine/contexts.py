@@ -38,6 +38,9 @@ class Contexts(Protocol):
     def keep(self, place: int) -> Any:
         """What `fork` goes on from, long after the row has left."""
 
+    def logits_of(self, kept: Any) -> Float32:
+        """Logits of the next character after what is kept: [V]."""
+
     def logits(self, places: Int64) -> Float32:
         """Logits of the next character: [B, V]."""
 
@@ -106,6 +109,10 @@ class Private:
     def keep(self, place: int) -> Context:
         """See Contexts."""
         return Context(self._logits[place].copy(), tuple(s[place].copy() for s in self._states))
+
+    def logits_of(self, kept: Context) -> Float32:
+        """See Contexts."""
+        return kept.logits
 
     def logits(self, places: Int64) -> Float32:
         """See Contexts."""

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from serving.constraints.remaining import Remaining
+from serving.engine import sampling
 from serving.engine.drafts import Drafts, FreeDrafts, Taken, drafts_of
 from serving.engine.job import (
     Draw,
@@ -20,7 +21,7 @@ from serving.engine.job import (
 )
 from serving.engine.philox import UInt64
 from serving.engine.rows import ahead, make_uniforms
-from serving.engine.sampling import Float64
+from serving.engine.sampling import Drawn, Float64, Int64
 from serving.engine.scheduler import LIGHT
 from serving.errors import ServingError
 from serving.vocabulary import Vocabulary
@@ -91,6 +92,7 @@ class DrawEntry(Entry):
         self._longest = longest
         self._made_from = 0
         self._made: Float64 = np.zeros((0, 0))
+        self._first: Drawn | None = None
 
     @property
     def columns(self) -> tuple[Any, ...]:
@@ -199,7 +201,21 @@ class DrawEntry(Entry):
             block = np.arange(begin, begin + most, dtype=np.uint64)
             place = (self._seeds(most), block, np.zeros_like(block))
             self._made_from, self._made = begin, make_uniforms(place, 0, count)
+            self._first = None
         return self._made[begin - self._made_from : end - self._made_from]
+
+    def first_draws(self, indices: UInt64, logits: Float32) -> tuple[Int64, Float64]:
+        """The first tokens of simple drafts at their first attempts, and their log-probabilities: [B] each.
+
+        Args:
+            indices: of the drafts, whose `uniforms` were made.
+            logits: after the prefix, [V].
+        """
+        if self._first is None:
+            every = np.broadcast_to(logits, (len(self._made), len(logits)))
+            self._first = sampling.draw(every, None, self._made[:, 0])
+        part = slice(int(indices[0]) - self._made_from, int(indices[-1]) + 1 - self._made_from)
+        return self._first.ids[part], self._first.log_prob[part]
 
     def _seeds(self, count: int) -> UInt64:
         return np.full(count, self.draw.parameters.seed, np.uint64)

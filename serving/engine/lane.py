@@ -13,10 +13,11 @@ from serving.engine.contexts import Contexts, Float32
 from serving.engine.endings import Endings
 from serving.engine.entry import DrawEntry, Entry, ReadEntry
 from serving.engine.rows import DRAW, PREFIX, READ, TAKE, Records, Rows
-from serving.engine.sampling import Bool
+from serving.engine.sampling import Bool, Float64, Int64
 from serving.engine.scheduler import shares
 from serving.engine.solo import run_alone
 from serving.manifest import Manifest
+from serving.vocabulary import BOUNDARY
 
 
 class Lane:
@@ -61,7 +62,8 @@ class Lane:
         self._choose(0)
         others = len(self.rows)
         self._admit()  # in the place of those that have left, lest a step be for less than it might
-        self._choose(others)
+        if (self.rows.live["token"][others:] < 0).any():
+            self._choose(others)
         live = self.rows.live
         if len(live):
             live["place"], moved = self._contexts.advance(live["place"], live["token"])
@@ -163,12 +165,31 @@ class Lane:
             if entry.draw.n > 1:
                 single[part] = False
                 records["uniform"][part] = entry.uniforms(indices, attempts)
+                if records["simple"][end - 1] and not attempts.any():
+                    self._begin(records[part], *entry.first_draws(indices, self._after(entry)))
         if single.any():
             alone = records[single]
             place = (alone["seed"], alone["index"], alone["attempt"])
             steps = records["uniform"].shape[1]
             records["uniform"][single] = table.make_uniforms(place, 0, steps)
+        begin = len(self.rows)
         self.rows.add(records)
+        done = (records["token"] >= 0) & (records["length"] == records["first"])
+        if done.any():
+            self._let_out(begin, done)
+
+    def _after(self, entry: DrawEntry) -> Float32:
+        return self._contexts.logits_of(entry.kept)
+
+    @staticmethod
+    def _begin(records: Records, ids: Int64, log_probs: Float64) -> None:
+        """Give rows their first tokens; one that ends or is cut there does not grow."""
+        first = records["first"][0]
+        grows = (ids != BOUNDARY) & (first < records["max_length"])
+        records["token"] = ids
+        records["text"][:, first] = ids
+        records["length"] += grows
+        records["log_prob"] = np.where(grows | (ids == BOUNDARY), log_probs, 0.0)
 
     def _fill_takes(self, records: Records, entry: DrawEntry) -> None:
         records["place"] = self._contexts.fork(entry.kept, len(records))

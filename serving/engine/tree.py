@@ -81,6 +81,11 @@ class Tree:
     def release(self, places: Int64) -> None:
         """See Contexts."""
 
+    def logits_of(self, kept: int) -> Float32:
+        """See Contexts."""
+        found: Float32 = self._nodes["logits"][kept]
+        return found
+
     def logits(self, places: Int64) -> Float32:
         """See Contexts."""
         found: Float32 = self._nodes["logits"][places]
