@@ -1,6 +1,7 @@
 """From a request's Constraints to what the engine enforces and what it throws away."""
 
 import asyncio
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -62,7 +63,13 @@ def rules_of(asked: pb.Constraints, forbidden: Sequence[str]) -> Rules:
         pattern=normalise(asked.pattern),
         suffix=normalise(asked.suffix),
         contains=normalise(asked.contains),
-        allowed_characters="".join(sorted(set(normalise(asked.allowed_characters)))),
+        # Combining marks first, so that the text stays what it is when it is normalised again.
+        allowed_characters="".join(
+            sorted(
+                set(normalise(asked.allowed_characters)),
+                key=lambda character: (not unicodedata.combining(character), character),
+            )
+        ),
         forbidden_substrings=(*map(normalise, asked.forbidden_substrings), *forbidden),
     )
 

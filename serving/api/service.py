@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +17,7 @@ from serving.api.drawing import (
     SHORTFALL_REASONS,
     Drawing,
     drawing_of,
+    partial_at,
     sample_message,
     usage_message,
 )
@@ -26,7 +28,7 @@ from serving.api.streaming import stream
 from serving.api.top import listed, search_of
 from serving.engine.engine import Engine
 from serving.engine.job import Read, Reading
-from serving.errors import InvalidArgument
+from serving.errors import DeadlineExceeded, InvalidArgument
 from serving.host import Host
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -94,7 +96,7 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
         manifest = model.manifest
         found = [encoded(text, manifest) for text in request.texts]
         ids = [one for one in found if isinstance(one, list)]
-        readings = iter(await self._read(engine, ids, context))
+        readings = iter(await self._read(engine, ids, deadline_of(context)))
         scores = [
             one
             if isinstance(one, pb.TextScore)
@@ -114,7 +116,7 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
             encode_prefix(prefix, manifest, f"prefixes[{place}]")
             for place, prefix in enumerate(request.prefixes)
         ]
-        readings = await self._read(engine, ids, context)
+        readings = await self._read(engine, ids, deadline_of(context))
         return pb.NextCharactersResponse(
             distributions=[
                 distribution_message(reading, manifest.alphabet, request.top)
@@ -129,10 +131,13 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
     ) -> pb.ListTopStringsResponse:
         model, engine = self._host.find(request.model)
         search = await search_of(request, model, self._forbidden)
-        while wanted := search.wanted():
-            readings = await self._read(engine, wanted, context)
-            logits = np.stack([reading.logits for reading in readings]).astype(np.float64)
-            await asyncio.to_thread(search.tell, logits)
+        stop = partial_at(deadline_of(context))
+        with suppress(DeadlineExceeded):
+            while wanted := search.wanted():
+                readings = await self._read(engine, wanted, stop)
+                logits = np.stack([reading.logits for reading in readings]).astype(np.float64)
+                await asyncio.to_thread(search.tell, logits)
+        search.give_back()
         return pb.ListTopStringsResponse(
             **listed(search, model.manifest.vocabulary),
             model=model.full_name,
@@ -140,12 +145,12 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
         )
 
     async def _read(
-        self, engine: Engine, texts: Sequence[Sequence[int]], context: Context
+        self, engine: Engine, texts: Sequence[Sequence[int]], deadline: float | None
     ) -> list[Reading]:
         """What the model makes of texts."""
         if not texts:
             return []
-        job = Read(texts, deadline=deadline_of(context))
+        job = Read(texts, deadline=deadline)
         engine.submit(job)
         readings: list[Reading] = await self._mailbox.result_of(job)
         return readings

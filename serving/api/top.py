@@ -14,7 +14,7 @@ from serving.vocabulary import Vocabulary
 
 DEFAULT_N = 10
 DEFAULT_EXPANSIONS = 20_000
-MAX_EXPANSIONS = 1_000_000
+MAX_EXPANSIONS = 200_000
 
 
 async def search_of(

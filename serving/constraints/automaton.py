@@ -9,12 +9,11 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from serving.constraints.pattern import Expression, TooComplex
+from serving.constraints.pattern import MAX_SECONDS, Expression, TooComplex
 from serving.constraints.substrings import Forbidden
 
 MAX_STATES = 20_000
 MAX_CELLS = 2**22  # states times characters
-MAX_SECONDS = 0.5  # of this thread's time
 
 
 class Machine(Protocol):

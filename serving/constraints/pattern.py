@@ -7,6 +7,7 @@ theory of automata", 1961), held as the bits of a whole number.
 """
 
 import re
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from typing import Any
 from serving.errors import InvalidArgument
 
 MAX_PARTS = 5_000
+MAX_SECONDS = 0.5
+"""Of this thread's time, for each of two things: reading an expression, and building its table."""
 
 _ONE = (_constants.LITERAL, _constants.NOT_LITERAL, _constants.ANY, _constants.IN)
 _REPEATS = (_constants.MAX_REPEAT, _constants.MIN_REPEAT)
@@ -60,6 +63,7 @@ class Expression:
 
     def __init__(self, pattern: str, alphabet: Sequence[str]) -> None:
         self.alphabet = alphabet
+        self._begun = time.thread_time()
         self.takes: list[frozenset[str]] = []  # of each part
         self.follow: list[int] = []
         self._known: dict[str, frozenset[str]] = {}
@@ -80,7 +84,7 @@ class Expression:
             return self._sequence(_without_ends(list(tree)), tree.state, tree.state.flags)
         except InvalidArgument:
             raise
-        except (re.error, FutureWarning, DeprecationWarning, OverflowError) as error:
+        except (re.error, Warning, OverflowError, ValueError) as error:
             raise InvalidArgument("pattern", f"is no regular expression: {error}") from None
         except RecursionError:
             raise TooComplex("pattern", "is nested too deeply") from None
@@ -105,6 +109,8 @@ class Expression:
         )
 
     def _link(self, sources: int, targets: int) -> None:
+        if time.thread_time() - self._begun > MAX_SECONDS:
+            raise TooComplex("pattern", f"is too complex: {MAX_SECONDS} s were not enough")
         for source in bits(sources):
             self.follow[source] |= targets
 
@@ -130,7 +136,10 @@ class Expression:
         raise InvalidArgument("pattern", f"must do without {_NAMES.get(op, str(op))}")
 
     def _repeat(self, low: int, high: int, piece: Any) -> Piece:
-        needed = [piece() for _ in range(low)]
+        first = piece()
+        if not first.first:  # nothing, however often
+            return EMPTY
+        needed = [first, *(piece() for _ in range(low - 1))][:low]
         if high is _constants.MAXREPEAT or high >= MAX_PARTS:
             again = needed.pop() if needed else piece()
             self._link(again.last, again.first)

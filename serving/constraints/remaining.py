@@ -23,11 +23,16 @@ class Node:
     children: "dict[int, Node]" = field(default_factory=dict)
 
 
+def _size(node: Node) -> int:
+    return 1 + sum(map(_size, node.children.values()))
+
+
 class Remaining:
-    """The prefixes that were visited, from a job's own prefix on."""
+    """The prefixes that were visited, from a job's own prefix on; `size` says how many."""
 
     def __init__(self) -> None:
         self.root: Node | None = None
+        self.size = 0
 
     @property
     def is_exhausted(self) -> bool:
@@ -44,12 +49,14 @@ class Remaining:
         node = self._find(path)
         if node is None:
             node = Node(weights / weights.sum(), np.ones(len(weights)))
-            if path:
-                parent = self._find(path[:-1])
-                assert parent is not None
+            parent = self._find(path[:-1]) if path else None
+            if parent is not None and parent.left[path[-1]] > 0:
                 parent.children[path[-1]] = node
+            elif path:  # all that begins so is gone
+                return np.zeros(len(weights))
             else:
                 self.root = node
+            self.size += 1
         return node.left
 
     def take(self, path: Sequence[int], *, ended: bool, cut: bool) -> None:
@@ -84,7 +91,9 @@ class Remaining:
         for parent, token, child in reversed(list(zip(nodes, path, nodes[1:], strict=False))):
             assert parent is not None
             assert child is not None
-            parent.left[token] = (child.share * child.left).sum()
+            parent.left[token] = left = (child.share * child.left).sum()
+            if left == 0:  # nobody comes by there any more
+                self.size -= _size(parent.children.pop(token))
 
     def _find(self, path: Sequence[int]) -> Node | None:
         node = self.root

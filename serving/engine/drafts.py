@@ -126,7 +126,7 @@ class Drafts:
     def _reject(self, draft: Sample, reason: str) -> None:
         field = f"rejected_{reason}"
         setattr(self.usage, field, getattr(self.usage, field) + 1)
-        if reason != "duplicate":  # whose text is a sample's
+        if reason != "duplicate" and not self.is_sequential:  # a duplicate's text is a sample's
             ended = reason != "length" or draft.finish_reason is FinishReason.END
             self._rejected.append((draft.index, Taken(draft.text, ended)))
         attempts = self._attempts[draft.index] = draft.attempts

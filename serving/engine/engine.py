@@ -144,13 +144,22 @@ class Engine:
             except Empty:
                 return True
             if job is not None:
-                self._add(job)
+                self._try_to_add(job)
             idle = False
         return True
 
     def _patience(self) -> float | None:
         """Seconds to wait for something to do; jobs that wait for their caller have deadlines."""
         return LOOK if self._entries else None
+
+    def _try_to_add(self, job: Job) -> None:
+        """Take a job in; one that cannot be is answered, and costs the others nothing."""
+        try:
+            self._add(job)
+        except Exception:
+            log.exception("a job of %s cannot be begun", self.manifest.name)
+            if job.result.set_running_or_notify_cancel():
+                job.result.set_exception(ServingError("the model failed"))
 
     def _add(self, job: Job) -> None:
         self._number += 1

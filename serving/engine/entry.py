@@ -28,6 +28,8 @@ from serving.vocabulary import Vocabulary
 
 MADE_AT_ONCE = 128
 """Drafts whose uniform numbers are made together."""
+MAX_REMAINING = 100_000
+"""Prefixes that drawing without replacement may keep for one job; after that there are no more attempts."""
 
 
 class Entry:
@@ -144,6 +146,8 @@ class DrawEntry(Entry):
         if has_switched:
             self.remaining = Remaining()
             self.to_take.extend(self._takeable(vocabulary))
+        if self.remaining is not None and self.remaining.size > MAX_REMAINING:
+            self.drafts.shortfall = self.drafts.shortfall or Shortfall.ATTEMPTS
         if self.drafts.is_complete:
             self.finish()
         return has_switched

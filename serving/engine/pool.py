@@ -39,7 +39,7 @@ class Pool:
         return self._most - len(self)
 
     def take(self, count: int) -> Int64:
-        """So many places, every column as at first; `room` must suffice."""
+        """So many places, every column as at first; more than `most` where `room` does not suffice."""
         if count > len(self._free):
             self._grow(count - len(self._free))
         places = np.array([self._free.pop() for _ in range(count)], np.int64)
@@ -48,7 +48,7 @@ class Pool:
 
     def _grow(self, at_least: int) -> None:
         old = len(self.is_taken)
-        new = min(self._most, max(old * 2, old + at_least, 64))
+        new = max(min(self._most, max(old * 2, 64)), old + at_least)
         for name, column in self._columns.items():
             self._arrays[name] = np.concatenate([self[name], _filled(new - old, column)])
         self.is_taken = np.concatenate([self.is_taken, np.zeros(new - old, np.bool_)])

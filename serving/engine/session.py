@@ -25,8 +25,9 @@ Signature = dict[str, tuple[str, tuple[int, ...]]]  # tensor's name to dtype and
 MIN_ROWS = 2
 """Kernels may round differently for a single row (`RNN` does), so no step ever has just one."""
 
-MAX_BINDINGS = 1024
-"""Steps that are kept ready, one for each set of arrays and number of rows."""
+MAX_HOMES = 3
+MAX_BINDINGS = 512
+"""Steps that are kept ready: for so many arrays, and for each of them for so many numbers of rows."""
 
 _ONNX_TYPES = {
     "float32": "tensor(float)",
@@ -108,8 +109,7 @@ class OrtSession:
         check_signature(self._session, self.manifest)
         self._outputs = ["logits", *(state.output for state in self.manifest.states)]
         self._inputs = [state.input for state in self.manifest.states]
-        self._bindings: dict[tuple[int, ...], Binding] = {}
-        self._partners: dict[tuple[int, int], Array] = {}
+        self._homes: dict[int, Home] = {}
 
     def step(
         self, token: npt.NDArray[np.int64], states: States
@@ -132,22 +132,40 @@ class OrtSession:
         rows, specs = len(token), self.manifest.states
         if rows < self.min_rows or not any(spec.in_place for spec in specs):
             return self.step(token, states)
+        home = states[[spec.in_place for spec in specs].index(True)]
+        place = self._at_home(home if home.base is None else home.base)
         key = (rows, *map(_address, states))
-        if key not in self._bindings:
-            if len(self._bindings) >= MAX_BINDINGS:
-                self._bindings.clear()
-                self._partners.clear()
+        if key not in place.bindings:
             logits = np.empty((rows, len(self.manifest.vocabulary)), np.float32)
             after = tuple(
-                state if spec.in_place else self._partner(address, state)
-                for spec, state, address in zip(specs, states, key[1:], strict=True)
+                state if spec.in_place else place.partner(state)
+                for spec, state in zip(specs, states, strict=True)
             )
-            self._bindings[key] = Binding(self._session, specs, states, after, logits)
-        return self._bindings[key].run(token)
+            place.bindings[key] = Binding(self._session, specs, states, after, logits)
+        return place.bindings[key].run(token)
 
-    def _partner(self, address: int, before: Array) -> Array:
-        """Where the state after one that lies at an address goes: to and fro between two arrays."""
-        key = (len(before), address)
+    def _at_home(self, home: Array) -> "Home":
+        """What is kept ready for states that lie in an array; for the few arrays that were last used."""
+        found = self._homes.pop(id(home), None)
+        if found is None or len(found.bindings) >= MAX_BINDINGS:
+            found = Home(home)
+        self._homes[id(home)] = found
+        while len(self._homes) > MAX_HOMES:
+            del self._homes[next(iter(self._homes))]
+        return found
+
+
+class Home:
+    """Steps that are kept ready for states that lie in one array."""
+
+    def __init__(self, array: Array) -> None:
+        self.array = array  # as long as it is here, no other has its id
+        self.bindings: dict[tuple[int, ...], Binding] = {}
+        self._partners: dict[tuple[int, int], Array] = {}
+
+    def partner(self, before: Array) -> Array:
+        """Where the state after another goes: to and fro between two arrays."""
+        key = (len(before), _address(before))
         if key not in self._partners:
             after = np.empty_like(before)
             self._partners[key], self._partners[len(before), _address(after)] = after, before

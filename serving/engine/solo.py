@@ -9,7 +9,7 @@ import numpy as np
 
 from serving.engine import sampling
 from serving.engine.contexts import Contexts
-from serving.engine.rows import Records
+from serving.engine.rows import Records, uniforms
 from serving.vocabulary import BOUNDARY
 
 MOST = 64
@@ -32,9 +32,11 @@ def run_alone(live: Records, contexts: Contexts, is_interrupted: Callable[[], bo
     for _ in range(MOST):
         if token < 0:
             step = length - first
+            number = uniform[step : step + 1]
             if step >= len(uniform):
-                break  # the general way makes more numbers
-            drawn = sampling.draw(contexts.logits(places), None, uniform[step : step + 1])
+                row["length"] = length
+                number = uniforms(live)  # makes more where they are used up
+            drawn = sampling.draw(contexts.logits(places), None, number)
             token = int(drawn.ids[0])
             done = token == BOUNDARY or length == longest
             if token == BOUNDARY or not done:

@@ -60,6 +60,7 @@ class TopSearch:
         self._heap: list[tuple[float, bool, Ids, int]] = []  # -log_prob, is open, ids, state
         self._best: list[float] = []  # of whole strings: the n largest, smallest first
         self._pruned = -math.inf
+        self._asked: list[tuple[float, bool, Ids, int]] = []
         self.found: list[Found] = []
         self.expansions = 0
         self._push(0.0, True, tuple(prefix), bounds.start)
@@ -86,6 +87,22 @@ class TopSearch:
         for (cost, _, ids, state), row in zip(self._asked, log_probs, strict=True):
             self._expand(-cost, ids, state, row)
         self.expansions += len(self._asked)
+        self._asked = []
+        self._forget()
+
+    def give_back(self) -> None:
+        """The prefixes that were wanted will not be told."""
+        for item in self._asked:
+            heapq.heappush(self._heap, item)
+        self._asked = []
+
+    def _forget(self) -> None:
+        """Drop what cannot be reached any more with the prefixes that may still be looked at."""
+        most = self._budget - self.expansions + self._n
+        if len(self._heap) > 2 * most + AT_ONCE:
+            kept = heapq.nsmallest(most + 1, self._heap)
+            self._pruned = max(self._pruned, -kept.pop()[0])
+            self._heap = kept  # sorted, so a heap
 
     def _expand(self, log_prob: float, ids: Ids, state: int, log_probs: Float64) -> None:
         length = np.array([len(ids)])

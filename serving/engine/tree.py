@@ -28,7 +28,7 @@ class Tree:
     Args:
         session: computes what is not there.
         root: the context after the boundary that starts every string.
-        budget: bytes that it may take; what `most` rows need is always there.
+        budget: bytes that it may take; more only while rows need more, since the way to each stays.
         most: rows that may be about at once.
         in_use: the nodes that rows are at, which stay.
     """

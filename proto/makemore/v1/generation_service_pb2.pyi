@@ -970,7 +970,7 @@ class ListTopStringsRequest(_message.Message):
     model: _builtins.str
     """Optional. As GenerateRequest.model."""
     max_expansions: _builtins.int
-    """Optional. How many prefixes may be looked at: 1 to 1,000,000. Default: 20,000."""
+    """Optional. How many prefixes may be looked at: 1 to 200,000. Default: 20,000."""
     @_builtins.property
     def constraints(self) -> Global___Constraints:
         """Optional. Which strings count: all fields but unique, exact and max_attempts_per_sample, which are

@@ -11,6 +11,7 @@ import pytest
 
 from makemore.v1 import generation_service_pb2 as pb
 from makemore.v1.generation_service_pb2_grpc import GenerationServiceStub
+from serving.api.constraints import rules_of
 from serving.client import Client
 from serving.config import ServerConfig
 from serving.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument
@@ -262,3 +263,21 @@ def test_the_servers_own_list_holds_for_every_call(repository: Path) -> None:
             assert not any("a" in text or "ell" in text for text in found)
         with pytest.raises(InvalidArgument, match="forbidden"):
             client.generate("an")
+
+
+def test_a_search_that_runs_out_of_time_tells_what_it_has(address: str) -> None:
+    with Client(address, timeout=0.8) as client:
+        response = client.list_top_strings(n=1000, min_length=9, max_expansions=200_000)
+    assert not response.complete
+    assert response.expansions > 0
+    assert response.next_log_prob_bound < 0
+
+
+def test_characters_that_are_allowed_are_told_in_an_order_that_stays() -> None:
+    rules = rules_of(pb.Constraints(allowed_characters="e\u0301xe"), ())
+    again = rules_of(pb.Constraints(allowed_characters=rules.allowed_characters), ())
+    assert rules == again
+    assert set(rules_of(pb.Constraints(allowed_characters="\u0301e"), ()).allowed_characters) == {
+        "\u0301",
+        "e",
+    }

@@ -1,5 +1,6 @@
 import itertools
 import re
+import time
 
 import pytest
 from hypothesis import given
@@ -97,3 +98,24 @@ def test_all_rules_hold_together() -> None:
                 and "a1" not in text
             )
             assert accepts(automaton, text) == right, text
+
+
+@pytest.mark.parametrize(
+    "pattern", ["(){3000000}", "(?:(?:){4000}){1000}", "(?:){2000000000}", "(?:(?:){9,}|){99}"]
+)
+def test_nothing_repeated_is_nothing_at_once(pattern: str) -> None:
+    automaton = Rules(pattern=pattern).compile(ALPHABET)
+    assert accepts(automaton, "")
+    assert not accepts(automaton, "a")
+
+
+def test_reading_a_pattern_takes_no_longer_than_it_may() -> None:
+    begun = time.thread_time()
+    with pytest.raises(TooComplex):
+        Rules(pattern="(?:a?){4990}").compile(ALPHABET)
+    assert time.thread_time() - begun < 3
+
+
+def test_flags_that_exclude_each_other_are_refused() -> None:
+    with pytest.raises(InvalidArgument, match="is no regular expression"):
+        Expression("(?a)(?u)x", ALPHABET)

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from serving.constraints.automaton import Rules
+from serving.constraints.masks import Bounds
 from serving.engine.engine import Engine
 from serving.engine.job import Draw, FinishReason, Sample
 from serving.engine.reference import generate
@@ -208,3 +210,40 @@ def test_a_model_whose_first_step_is_not_finite_does_not_start() -> None:
 
     with pytest.raises(ServingError, match="no usable logits"):
         Engine(Broken()).start()
+
+
+@pytest.mark.parametrize("cache", [0, 64 << 20])
+def test_a_string_on_its_own_may_be_longer_than_the_numbers_made_at_once(cache: int) -> None:
+    session = FakeSession("abcdefgh", 100)
+    engine = Engine(session, prefix_cache=cache)
+    engine.start()
+    for seed in range(30):
+        asked = Draw([], 1, SamplingParameters(seed=seed), 100, deadline=time.monotonic() + 20)
+        engine.submit(asked)
+        wanted = generate(FakeSession("abcdefgh", 100), [], 1, asked.parameters, 100)
+        assert_same(asked.result.result(30).samples, wanted)
+    engine.stop()
+
+
+def test_long_strings_of_many_rows_fit_into_any_tree() -> None:
+    engine = Engine(FakeSession("abcdefgh", 200), max_rows=60, prefix_cache=1)
+    engine.start()
+    bounds = Bounds(Rules().compile(tuple("abcdefgh")), 200, 200)
+    asked = Draw([], 100, SamplingParameters(seed=1), 200, bounds)
+    engine.submit(asked)
+    assert all(len(sample.text) == 200 for sample in asked.result.result(60).samples)
+    engine.stop()
+
+
+def test_a_job_that_cannot_be_begun_is_answered_and_the_others_go_on(engine: Engine) -> None:
+    class Odd(Draw):
+        @property
+        def characters(self) -> int:
+            raise ValueError("secret")
+
+    odd, other = Odd([], 1, SamplingParameters(), 8), job(n=3, seed=2)
+    engine.submit(odd)
+    engine.submit(other)
+    with pytest.raises(ServingError, match="failed"):
+        odd.result.result(30)
+    assert_same(other.result.result(30).samples, expected(other))

@@ -96,3 +96,22 @@ def test_ties_come_in_the_alphabets_order() -> None:
     while wanted := search.wanted():
         search.tell(np.zeros((len(wanted), 4)))
     assert [found.ids for found in search.found] == [(1,), (2,), (3,)]
+
+
+def test_what_is_given_back_is_still_there() -> None:
+    limits = bounds("", ())
+    search = TopSearch((), limits, 5, 10**6)
+    search.tell(np.stack([logits_after(ids) for ids in search.wanted()]))
+    search.wanted()
+    search.give_back()
+    assert not search.is_complete
+    assert search.bound >= -brute(limits, ())[0][0]
+    assert [f.ids for f in drive(search).found] == [ids for _, ids in brute(limits, ())[:5]]
+
+
+def test_a_small_budget_keeps_little_and_is_right_about_the_rest() -> None:
+    limits = bounds("", (), 5, 5)  # nothing can be left out before the very end
+    search = drive(TopSearch((), limits, 3, 100))
+    assert not search.is_complete
+    best = -brute(limits, ())[0][0]
+    assert search.bound >= best or search.found[0].log_prob == pytest.approx(best)
