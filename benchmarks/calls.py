@@ -13,10 +13,11 @@ from typing import Any
 import grpc
 import numpy as np
 
-from benchmarks import peers
+from benchmarks import tables
 from makemore.v1 import generation_service_pb2 as pb
 from makemore.v1.generation_service_pb2_grpc import GenerationServiceStub
 from serving.repository import load_version
+from trainer.compare import step_speed
 
 AT_ONCE = 64
 SECONDS = 4.0
@@ -141,16 +142,20 @@ async def _rows(repository: Path) -> list[list[str]]:
         echo_rate = await rate(stub)
         echo_idle = await latencies(stub, 300, 0.0)
     session = load_version(repository / "names" / "2").session
-    step = 2 / peers.bare_steps(session, 2)
+    step = 2 / step_speed(session, 2)
     bare = float(np.median(echo_idle)) + 8 * step
-    large = 256 / peers.bare_steps(session, 256)
+    large = 256 / step_speed(session, 256)
     allowed = 2 * np.quantile(spaced, 0.99) + large
     p99 = float(np.quantile(busy, 0.99))
     latency = float(np.median(idle))
     return [
-        line(f"Generate(n = 1), {AT_ONCE} at once", "a bare echo", our_rate, echo_rate, "calls/s"),
-        line("Generate(n = 1), idle", "the echo and 8 bare steps", 1e6 * latency, 1e6 * bare, "us"),
-        line(
+        tables.beside(
+            f"Generate(n = 1), {AT_ONCE} at once", "a bare echo", our_rate, echo_rate, "calls/s"
+        ),
+        tables.beside(
+            "Generate(n = 1), idle", "the echo and 8 bare steps", 1e6 * latency, 1e6 * bare, "us"
+        ),
+        tables.beside(
             "p99 of Generate(n = 1) beside a stream of 100,000",
             "twice the idle p99 and a step of 256",
             1e6 * p99,
@@ -158,8 +163,3 @@ async def _rows(repository: Path) -> list[list[str]]:
             "us",
         ),
     ]
-
-
-def line(what: str, beside: str, ours_: float, theirs: float, unit: str) -> list[str]:
-    """A line of the table."""
-    return [what, beside, f"{ours_:,.0f}", f"{theirs:,.0f} {unit}", f"{ours_ / theirs:.2f}"]

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from serving.engine.session import OrtSession, StepSession, initial_states
+from serving.engine.session import OrtSession
+from trainer.compare import step_speed
 from trainer.models.transformer import Transformer
 
 START = "<start>"
@@ -25,23 +26,9 @@ def median_rate(work: Callable[[], int], repeats: int = 5) -> float:
     return float(np.median(rates))
 
 
-def bare_steps(session: StepSession, rows: int, steps: int = 64) -> float:
-    """Characters a second of steps in a loop, states given back, nothing drawn; strings of 8."""
-    token = np.ones(rows, np.int64)
-
-    def work() -> int:
-        for step in range(steps):
-            if step % 8 == 0:
-                states = initial_states(session.manifest.states, rows)
-            _, states = session.step(token, states)
-        return rows * steps
-
-    return median_rate(work)
-
-
 def best_bare(session: OrtSession) -> float:
-    """The same at its best number of rows."""
-    return max(bare_steps(session, rows) for rows in (32, 64, 128, 256))
+    """Characters a second of bare steps at their best number of rows."""
+    return max(step_speed(session, rows) for rows in (32, 64, 128, 256))
 
 
 def torch_loop(model: Transformer, rows: int) -> float:

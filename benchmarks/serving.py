@@ -16,6 +16,7 @@ from serving.engine.sampling import SamplingParameters
 from serving.engine.session import OrtSession
 from serving.fingerprint import fingerprint
 from serving.repository import load_version
+from trainer.compare import step_speed
 from trainer.data.dataset import SHIPPED, DataConfig
 from trainer.export import graph
 from trainer.models import MODELS
@@ -76,9 +77,9 @@ def engine_rate(
     return rate
 
 
-def row(what: str, against: str, ours: float, theirs: float, unit: str = "characters/s") -> Row:
-    """A line of the table: both figures and their ratio."""
-    line = [what, against, f"{ours:,.0f}", f"{theirs:,.0f} {unit}", f"{ours / theirs:.2f}"]
+def row(what: str, beside: str, ours: float, theirs: float) -> Row:
+    """A line of the table, shown as soon as it is measured."""
+    line = tables.beside(what, beside, ours, theirs, "characters/s")
     click.echo(" | ".join(line), err=True)
     return line
 
@@ -104,7 +105,7 @@ def against_bare_steps(folder: Path) -> Iterator[Row]:
     """Every architecture with its default shape, 64 rows, no tree."""
     for name in MODELS:
         session = session_of(brief_run(folder, name, {}, 2))
-        ours, theirs = engine_rate(session, 64, 4000, 0), peers.bare_steps(session, 64)
+        ours, theirs = engine_rate(session, 64, 4000, 0), step_speed(session, 64)
         yield row(f"{name}, 64 rows, no tree", "bare session.run, 64 rows", ours, theirs)
 
 
@@ -134,7 +135,7 @@ def with_the_tree(session: OrtSession) -> Iterator[Row]:
         engine.stop()
         return characters
 
-    ours, theirs = peers.median_rate(score), peers.bare_steps(session, 256)
+    ours, theirs = peers.median_rate(score), step_speed(session, 256)
     yield row(
         f"Score of {SCORED:,} names, tree from cold", "bare session.run, 256 rows", ours, theirs
     )

@@ -18,6 +18,11 @@ def markdown(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def beside(what: str, peer: str, ours: float, theirs: float, unit: str) -> list[str]:
+    """A line of a table: both figures and their ratio."""
+    return [what, peer, f"{ours:,.0f}", f"{theirs:,.0f} {unit}", f"{ours / theirs:.2f}"]
+
+
 def circumstances(*packages: str) -> str:
     """When, on what and with what."""
     versions = ", ".join(f"{name} {version(name)}" for name in packages)

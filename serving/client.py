@@ -20,6 +20,7 @@ from makemore.v1.model_service_pb2_grpc import ModelServiceStub
 from serving import checks
 from serving.api.status import error_of
 from serving.errors import InvalidArgument, NoServer, ServingError, Unavailable
+from serving.limits import MAX_PREFIXES, MAX_TEXTS
 
 TIMEOUT = 30.0
 MAX_TIMEOUT = 86400.0
@@ -46,8 +47,6 @@ SERVICE_CONFIG = {
     "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
 }
 
-MAX_TEXTS = 4096
-MAX_PREFIXES = 1024
 _SAMPLING = set(pb.Sampling.DESCRIPTOR.fields_by_name)
 
 Response = TypeVar("Response")

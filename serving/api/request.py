@@ -14,11 +14,6 @@ from serving.errors import InvalidArgument
 from serving.manifest import Manifest
 from serving.vocabulary import normalise
 
-MAX_N = 1000
-MAX_STREAM_N = 100_000
-MAX_TEXTS = 4096
-MAX_PREFIXES = 1024
-
 
 @contextmanager
 def at(path: str) -> Iterator[None]:

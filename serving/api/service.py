@@ -23,13 +23,14 @@ from serving.api.drawing import (
 )
 from serving.api.mailbox import Mailbox
 from serving.api.reading import distribution_message, encoded, score_message
-from serving.api.request import MAX_N, MAX_PREFIXES, MAX_STREAM_N, MAX_TEXTS, encode_prefix
+from serving.api.request import encode_prefix
 from serving.api.streaming import stream
 from serving.api.top import listed, search_of
 from serving.engine.engine import Engine
 from serving.engine.job import Read, Reading
 from serving.errors import DeadlineExceeded, InvalidArgument
 from serving.host import Host
+from serving.limits import MAX_N, MAX_PREFIXES, MAX_STREAM_N, MAX_TEXTS
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -87,7 +88,7 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
             settings=drawing.settings,
         )
         yield pb.StreamGenerateResponse(header=header)
-        async for response in stream(drawing.job, engine):
+        async for response in stream(drawing.job, engine, self._mailbox):
             yield response
 
     async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:  # noqa: D102

@@ -3,10 +3,12 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 from makemore.v1 import generation_service_pb2 as pb
 from serving.api.drawing import SHORTFALL_REASONS, sample_message, usage_message
+from serving.api.mailbox import Mailbox
 from serving.engine.engine import Engine
 from serving.engine.job import Draw, Outcome, Sample
 
@@ -15,14 +17,15 @@ WINDOW = 4096
 PER_MESSAGE = 512
 
 
-async def stream(job: Draw, engine: Engine) -> AsyncIterator[pb.StreamGenerateResponse]:
+async def stream(
+    job: Draw, engine: Engine, mailbox: Mailbox
+) -> AsyncIterator[pb.StreamGenerateResponse]:
     """The samples of a job as they become certain, then the trailer."""
     arrived = time.monotonic()
-    loop = asyncio.get_running_loop()
     queue: asyncio.Queue[list[Sample]] = asyncio.Queue()
 
     def take(samples: list[Sample]) -> None:
-        loop.call_soon_threadsafe(queue.put_nowait, samples)
+        mailbox.post(partial(queue.put_nowait, samples))
 
     job.sink, job.window = take, WINDOW
     engine.submit(job)

@@ -7,8 +7,9 @@ from typing import Any
 from makemore.v1 import generation_service_pb2 as pb
 from serving import checks
 from serving.api.constraints import bounds_of, resolve
-from serving.api.request import MAX_N, encode_prefix
+from serving.api.request import encode_prefix
 from serving.engine.top import Ids, TopSearch
+from serving.limits import MAX_N
 from serving.repository import Model
 from serving.vocabulary import Vocabulary
 

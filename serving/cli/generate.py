@@ -9,9 +9,7 @@ from google.protobuf.json_format import MessageToJson
 from makemore.v1 import generation_service_pb2 as pb
 from serving.cli.options import CALLING, CONSTRAINTS, all_of, connected, constraints_of
 from serving.client import Client
-
-UNARY = 1000
-"""More strings than this come as a stream."""
+from serving.limits import MAX_N
 
 WHY: dict[int, str] = {
     pb.SHORTFALL_REASON_SPACE_EXHAUSTED: "there are no more such strings",
@@ -59,7 +57,7 @@ def samples(
     client: Client, prefix: str, n: int, start_index: int, **settings: Any
 ) -> Iterator[pb.Sample]:
     """The strings, from one answer or from a stream; says on stderr why some are missing."""
-    if n <= UNARY and not start_index:
+    if n <= MAX_N and not start_index:
         response = client.generate(prefix, n, **settings)
         yield from response.samples
         explain(response.shortfall_reason)

@@ -44,7 +44,8 @@ class Choices:
             self._feed(live, logits, feeding)
         if len(drawing):
             records = live[drawing]
-            done[drawing] = self._draw(records, logits[drawing])
+            draw = self._draw_simply if records["simple"].all() else self._draw
+            done[drawing] = draw(records, logits[drawing])
             live[drawing] = records
         return done
 
@@ -88,8 +89,6 @@ class Choices:
 
     def _drawn(self, records: Records, logits: Float32) -> Drawn:
         uniform = table.uniforms(records)
-        if records["simple"].all():
-            return sampling.draw(logits, None, uniform)
         mask = self._mask(records)
         left = self._left(records, logits, mask)
         return sampling.draw(logits, table.settings(records), uniform, mask, left)

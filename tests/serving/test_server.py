@@ -2,16 +2,12 @@
 
 import asyncio
 import os
-import re
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,22 +26,7 @@ from serving.server import Server, run
 from serving.testing import running
 from tests.conftest import COMMITTED
 from tests.serving.graphs import manifest, model_bytes, publish
-
-SERVE = [sys.executable, "-m", "serving", "serve"]
-
-
-@contextmanager
-def serving(repository: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
-    """A server process and its address."""
-    command = [*SERVE, "--repository", str(repository), "--listen", "127.0.0.1:0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            found = re.search(r" on (\S+:\d+)$", process.stdout.readline().strip())
-            assert found is not None
-            yield process, found[1]
-        finally:
-            process.kill()
+from tests.serving.process import SERVE, serving
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -1,14 +1,10 @@
 """Several processes on one port, as an operator has them."""
 
 import os
-import re
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,21 +14,7 @@ from serving.config import ServerConfig
 from serving.errors import Unavailable
 from serving.workers import reserved
 from tests.conftest import COMMITTED
-
-SERVE = [sys.executable, "-m", "serving", "serve", "--repository", str(COMMITTED)]
-
-
-@contextmanager
-def two_workers() -> Iterator[tuple["subprocess.Popen[str]", str]]:
-    command = [*SERVE, "--listen", "127.0.0.1:0", "--workers", "2"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            found = re.search(r" on (\S+:\d+)$", process.stdout.readline().strip())
-            assert found is not None
-            yield process, found[1]
-        finally:
-            process.kill()
+from tests.serving.process import serving
 
 
 def children(process: "subprocess.Popen[str]") -> list[int]:
@@ -43,7 +25,7 @@ def children(process: "subprocess.Popen[str]") -> list[int]:
 
 
 def test_both_answer_and_calls_under_way_finish_at_the_end() -> None:
-    with two_workers() as (process, address):
+    with serving(COMMITTED, "--workers", "2") as (process, address):
         assert len(children(process)) == 2
         clients = [Client(address) for _ in range(8)]  # a connection each
         with ThreadPoolExecutor(8) as pool:
@@ -59,7 +41,7 @@ def test_both_answer_and_calls_under_way_finish_at_the_end() -> None:
 
 
 def test_when_one_dies_all_end_and_the_status_tells() -> None:
-    with two_workers() as (process, _):
+    with serving(COMMITTED, "--workers", "2") as (process, _):
         workers = children(process)
         os.kill(workers[0], signal.SIGKILL)
         assert process.wait(30) != 0
@@ -67,7 +49,7 @@ def test_when_one_dies_all_end_and_the_status_tells() -> None:
 
 
 def test_workers_do_not_outlive_a_parent_that_was_killed() -> None:
-    with two_workers() as (process, _):
+    with serving(COMMITTED, "--workers", "2") as (process, _):
         workers = children(process)
         process.kill()
         deadline = time.monotonic() + 20
