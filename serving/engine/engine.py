@@ -8,6 +8,7 @@ import logging
 import math
 import threading
 import time
+from collections import deque
 from queue import Empty, SimpleQueue
 
 import numpy as np
@@ -50,6 +51,8 @@ class Engine:
         self.contexts: Contexts
         self._root: Context
         self._entries: dict[int, Entry] = {}
+        self._left: deque[int] = deque()  # whose jobs are done; from any thread
+        self._due = math.inf
         self._number = 0
         self._lanes: tuple[Lane, ...] = ()
         self._order = Turns()
@@ -143,7 +146,10 @@ class Engine:
                 job = self._inbox.get(timeout=self._patience())
             except Empty:
                 return True
-            if job is not None:
+            if job is None:
+                for lane in self._lanes:
+                    lane.look_again()
+            else:
                 self._try_to_add(job)
             idle = False
         return True
@@ -169,8 +175,11 @@ class Engine:
         else:
             assert isinstance(job, Draw)
             entry = DrawEntry(job, self._number, self.contexts.root, self.manifest.max_length)
+        lane = self._lanes[0 if entry.is_light else 1]
         self._entries[entry.number] = entry
-        self._lanes[0 if entry.is_light else 1].entries[entry.number] = entry
+        job.result.add_done_callback(lambda _: self._left.append(entry.number))
+        self._due = min(self._due, entry.due)
+        lane.add(entry)
         job.started_at = time.monotonic()
 
     def turn(self) -> None:
@@ -191,14 +200,20 @@ class Engine:
     def _sweep(self) -> None:
         """Free the rows of jobs that are answered, were cancelled, or whose time is up."""
         now = time.monotonic()
+        if now >= self._due:
+            self._expire(now)
+        if not self._left:
+            return
+        numbers = [self._left.popleft() for _ in range(len(self._left))]
+        gone = [entry for number in numbers if (entry := self._entries.pop(number, None))]
+        for lane in self._lanes:
+            lane.drop(gone)
+
+    def _expire(self, now: float) -> None:
+        """End the jobs whose time is up."""
         for entry in self._entries.values():
             if entry.job.is_expired(now):
                 entry.fail(DeadlineExceeded("the deadline passed before all was made"))
-            elif isinstance(entry, DrawEntry) and now >= (entry.draw.partial_at or math.inf):
+            elif isinstance(entry, DrawEntry) and now >= entry.due:
                 entry.finish(Shortfall.DEADLINE)
-        gone = [entry for entry in self._entries.values() if entry.is_abandoned]
-        for entry in gone:
-            del self._entries[entry.number]
-        if gone:
-            for lane in self._lanes:
-                lane.drop(gone)
+        self._due = min((e.due for e in self._entries.values() if e.due > now), default=math.inf)

@@ -1,5 +1,6 @@
 """Jobs under way: what of them is running, and what is to run next."""
 
+import math
 from collections import deque
 from typing import Any
 
@@ -38,12 +39,21 @@ class Entry:
     Attributes:
         number: by which its rows know it.
         held: how many rows it has.
+        cost: characters that a row of it may take.
     """
+
+    is_stream = False
 
     def __init__(self, job: Job, number: int) -> None:
         self.job = job
         self.number = number
         self.held = 0
+        self.cost = 1
+
+    @property
+    def caller(self) -> str:
+        """Whose it is."""
+        return self.job.caller
 
     @property
     def is_light(self) -> bool:
@@ -51,9 +61,9 @@ class Entry:
         return self.job.characters <= LIGHT
 
     @property
-    def is_abandoned(self) -> bool:
-        """Nobody waits for it: cancelled, failed or answered."""
-        return self.job.result.done()
+    def due(self) -> float:
+        """The instant of time.monotonic() at which something is to be done about it."""
+        return math.inf if self.job.deadline is None else self.job.deadline
 
     @property
     def wanted(self) -> int:
@@ -83,6 +93,8 @@ class DrawEntry(Entry):
     def __init__(self, job: Draw, number: int, root: Any, longest: int) -> None:
         super().__init__(job, number)
         self.draw = job
+        self.cost = job.max_length + 1 - len(job.prefix)
+        self.is_stream = job.sink is not None
         self.drafts: Drafts | FreeDrafts = drafts_of(job)
         self.kept: Any = None if job.prefix else root
         self.is_prefix_out = False
@@ -109,6 +121,11 @@ class DrawEntry(Entry):
             rules.start if rules else 0,
             p.is_plain and rules is None and self.remaining is None,
         )
+
+    @property
+    def due(self) -> float:
+        """See Entry."""
+        return min(super().due, math.inf if (at := self.draw.partial_at) is None else at)
 
     @property
     def wanted(self) -> int:
@@ -251,6 +268,7 @@ class ReadEntry(Entry):
         self.read = job
         self._next = self._finished = 0
         longest = max((len(text) for text in job.texts), default=0)
+        self.cost = longest + 1
         self.log_probs: Float64 = np.zeros((len(job.texts), longest + 1))  # [texts, T + 1]
         self._readings: list[Reading | None] = [None] * len(job.texts)
 

@@ -103,8 +103,10 @@ class Job:
 
     Attributes:
         deadline: the instant of time.monotonic() after which nobody waits; None for never.
+        caller: whose it is: rows are shared fairly between callers.
     """
 
+    caller: str = field(default="", kw_only=True)
     deadline: float | None = field(default=None, kw_only=True)
     result: "Future[Any]" = field(default_factory=Future, kw_only=True)
     started_at: float = field(default=0.0, kw_only=True)

@@ -14,7 +14,7 @@ from serving.engine.endings import Endings
 from serving.engine.entry import DrawEntry, Entry, ReadEntry
 from serving.engine.rows import DRAW, PREFIX, READ, TAKE, Records, Rows
 from serving.engine.sampling import Bool, Float64, Int64
-from serving.engine.scheduler import shares
+from serving.engine.scheduler import FairQueue
 from serving.engine.solo import run_alone
 from serving.manifest import Manifest
 from serving.vocabulary import BOUNDARY
@@ -32,6 +32,7 @@ class Lane:
     def __init__(self, manifest: Manifest, contexts: Contexts, most: int) -> None:
         self.rows = Rows(manifest.max_length, most)
         self.entries: dict[int, Entry] = {}
+        self._queue = FairQueue(most)
         self._vocabulary = manifest.vocabulary
         self._contexts = contexts
         self._choices = Choices(self.entries, manifest.vocabulary)
@@ -39,14 +40,27 @@ class Lane:
 
     @property
     def has_work(self) -> bool:
-        """Whether a turn would do anything."""
-        return len(self.rows) > 0 or any(entry.wanted for entry in self.entries.values())
+        """Whether a turn might do anything."""
+        return len(self.rows) > 0 or bool(self._queue)
+
+    def add(self, entry: Entry) -> None:
+        """Take an entry in."""
+        self.entries[entry.number] = entry
+        self._queue.add(entry)
+
+    def look_again(self) -> None:
+        """Ask the entries anew that wait for their callers to collect what they have."""
+        for entry in self.entries.values():
+            if entry.is_stream:
+                self._queue.add(entry)
 
     def drop(self, gone: Iterable[Entry]) -> None:
         """Let go of entries and their rows."""
-        for entry in gone:
-            self.entries.pop(entry.number, None)
-        self._remove(~np.isin(self.rows.live["owner"], list(self.entries)))
+        mine = [entry for entry in gone if self.entries.pop(entry.number, None)]
+        for entry in mine:
+            self._queue.discard(entry)
+        if any(entry.held for entry in mine):
+            self._remove(~np.isin(self.rows.live["owner"], list(self.entries)))
 
     def turn(self, is_interrupted: Callable[[], bool]) -> None:
         """Let rows in, choose every row's next token, let finished rows out, advance the others.
@@ -93,9 +107,10 @@ class Lane:
         if not gone.any():
             return
         leaving = self.rows.live[gone]
-        for number in leaving["owner"].tolist():
+        work = leaving["length"] - leaving["first"] + 1  # [B]
+        for number, characters in zip(leaving["owner"].tolist(), work.tolist(), strict=True):
             if number in self.entries:
-                self.entries[number].held -= 1
+                self._queue.settle(self.entries[number], characters)
         self._contexts.release(leaving["place"])
         self.rows.remove(gone)
 
@@ -105,23 +120,17 @@ class Lane:
         free = self.rows.free
         if not free:
             return
-        waiting = [(entry, wanted) for entry in self.entries.values() if (wanted := entry.wanted)]
-        if len(waiting) == 1:
-            given = [min(waiting[0][1], free)]
-        else:
-            given = shares([w for _, w in waiting], [e.held for e, _ in waiting], free)
         draws: list[tuple[DrawEntry, int]] = []
-        for (entry, _), count in zip(waiting, given, strict=True):
-            entry.held += count
+        for number, count in self._queue.take(free):
+            entry = self.entries[number]
             if isinstance(entry, DrawEntry) and entry.kept is not None and not entry.to_take:
-                if count:
-                    draws.append((entry, count))
-            elif count:
-                records = self.rows.blank(count)
-                records["owner"] = entry.number
-                records["token"] = -1
-                self._fill(records, entry)
-                self.rows.add(records)
+                draws.append((entry, count))
+                continue
+            records = self.rows.blank(count)
+            records["owner"] = entry.number
+            records["token"] = -1
+            self._fill(records, entry)
+            self.rows.add(records)
         if draws:
             self._add_draws(draws)
 
@@ -148,8 +157,10 @@ class Lane:
         counts = [count for _, count in draws]
         records = self.rows.blank(sum(counts))
         columns = np.array([entry.columns for entry, _ in draws], table.SHARED)
+        if len(records) > len(draws):
+            columns = np.repeat(columns, counts)
         for name in table.SHARED.names or ():
-            records[name] = np.repeat(columns[name], counts)
+            records[name] = columns[name]
         begun = [entry.drafts.begin(count) for entry, count in draws]
         records["index"] = np.concatenate([indices for indices, _ in begun])
         records["attempt"] = np.concatenate([attempts for _, attempts in begun])

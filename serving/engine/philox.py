@@ -25,8 +25,8 @@ def philox4x32(counter: UInt64, key: UInt64) -> UInt64:
     """
     even, odd = counter[0::2], counter[1::2]  # [2, N] each
     multipliers = MULTIPLIERS[:, None]
-    for round_ in range(ROUNDS):
-        round_key = (key + np.uint64(round_) * WEYL[:, None]) & _LOW
+    bumps = np.multiply.outer(np.arange(ROUNDS, dtype=np.uint64), WEYL)[:, :, None]
+    for round_key in (key + bumps) & _LOW:  # [ROUNDS, 2, N]
         product = even * multipliers  # [2, N], 64 bits: high half, low half
         even = (product[::-1] >> _32) ^ odd ^ round_key
         odd = product[::-1] & _LOW

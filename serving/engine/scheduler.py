@@ -1,35 +1,125 @@
 """Whose rows run next: bookkeeping alone, without tensors, threads or a clock of its own."""
 
-from collections.abc import Sequence
+from collections import deque
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from typing import Protocol
 
 LIGHT = 2048
 """Characters that a light job may take at most."""
 LEAD = 0.02
 """Seconds by which one lane may be ahead of the other."""
+REMEMBERED = 1024
+"""Callers whose work is kept in mind before those who have nothing to do are forgotten."""
 
 
-def shares(wanted: Sequence[int], held: Sequence[int], free: int) -> list[int]:
-    """How many of the free rows each job gets, so that all come to hold as many as each other.
+class Asking(Protocol):
+    """A job that may begin rows."""
+
+    number: int
+    held: int  # rows that it has
+    cost: int  # work that a row is taken for when it begins
+
+    @property
+    def caller(self) -> str:
+        """Whose it is."""
+
+    @property
+    def wanted(self) -> int:
+        """How many rows it could begin."""
+
+
+@dataclass(slots=True)
+class Account:
+    """What a caller has had, and its jobs that could begin rows."""
+
+    work: float
+    jobs: deque[Asking] = field(default_factory=deque)
+
+
+class FairQueue:
+    """Who gets the next free rows: the caller that has had the least work done; its jobs take turns.
+
+    Start-time fair queueing (Goyal, Vin and Cheng, 1996): a caller who comes anew, or comes back, starts
+    where the one that is being served stands, so that no time of silence is saved up. No job gets more
+    than half of the rows while another one waits.
 
     Args:
-        wanted: rows that each job could begin.
-        held: rows that each job has.
-        free: rows that nobody has.
+        most: rows that there are.
     """
-    given = [0] * len(wanted)
-    open_ = [i for i, want in enumerate(wanted) if want > 0]
-    while free > 0 and open_:
-        # Raise the jobs that hold least to the level of the next, or as far as rows reach.
-        level = min(held[i] + given[i] for i in open_)
-        lowest = [i for i in open_ if held[i] + given[i] == level]
-        above = [held[i] + given[i] for i in open_ if held[i] + given[i] > level]
-        room = min(wanted[i] - given[i] for i in lowest)
-        step = min(room, (min(above) - level) if above else room, max(free // len(lowest), 1))
-        for i in lowest[:free]:
-            given[i] += step
-            free -= step
-        open_ = [i for i in open_ if given[i] < wanted[i]]
-    return given
+
+    def __init__(self, most: int) -> None:
+        self._half = max(most // 2, 1)
+        self._accounts: dict[str, Account] = {}
+        self._order: list[tuple[float, str]] = []  # a heap; each caller with jobs stands in it once
+        self._waiting: set[int] = set()
+        self._level = 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def add(self, job: Asking) -> None:
+        """Let a job ask, unless it wants nothing or asks already."""
+        if job.number in self._waiting or not job.wanted:
+            return
+        self._waiting.add(job.number)
+        account = self._accounts.get(job.caller)
+        if account is None:
+            account = self._accounts[job.caller] = Account(self._level)
+        if not account.jobs:
+            account.work = max(account.work, self._level)
+            heappush(self._order, (account.work, job.caller))
+        account.jobs.append(job)
+
+    def discard(self, job: Asking) -> None:
+        """A job asks no more."""
+        self._waiting.discard(job.number)
+
+    def take(self, free: int) -> list[tuple[int, int]]:
+        """Give away so many rows: the numbers of jobs, and how many each gets, which count as held."""
+        given: dict[int, int] = {}
+        aside: list[Asking] = []
+        while free and self._order:
+            _, caller = heappop(self._order)
+            account = self._accounts[caller]
+            job = account.jobs.popleft()
+            had = given.get(job.number, 0)
+            wanted = job.wanted - had if job.number in self._waiting else 0
+            count = min(wanted, self._portion(job, free))
+            if count:
+                self._level = max(self._level, account.work)
+                account.work += count * job.cost
+                job.held += count
+                free -= count
+                given[job.number] = had + count
+            if wanted > count:
+                (account.jobs if count else aside).append(job)
+            else:
+                self._waiting.discard(job.number)
+            if account.jobs:
+                heappush(self._order, (account.work, caller))
+        for job in aside:
+            self._waiting.discard(job.number)
+            self.add(job)
+        return list(given.items())
+
+    def _portion(self, job: Asking, free: int) -> int:
+        """How many rows a job gets at a time."""
+        if len(self._waiting) == 1:
+            return free
+        return min(max(free // len(self._waiting), 1), max(self._half - job.held, 0))
+
+    def settle(self, job: Asking, work: int) -> None:
+        """One of a job's rows has ended with so much work done; it may ask for others."""
+        job.held -= 1
+        if job.caller in self._accounts:
+            # Its place in the order is corrected when it is next pushed, which is soon enough.
+            self._accounts[job.caller].work -= job.cost - work
+        self.add(job)
+        if len(self._accounts) > REMEMBERED:
+            self._accounts = {
+                c: a for c, a in self._accounts.items() if a.jobs or a.work > self._level
+            }
 
 
 class Turns:

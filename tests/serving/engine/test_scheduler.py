@@ -1,34 +1,123 @@
+from dataclasses import dataclass
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.engine.scheduler import LEAD, Turns, shares
+from serving.engine.scheduler import LEAD, REMEMBERED, FairQueue, Turns
 
 few = st.integers(0, 30)
 
 
-def test_free_rows_are_shared_evenly() -> None:
-    assert shares([100, 100, 100], [0, 0, 0], 9) == [3, 3, 3]
+@dataclass
+class Job:
+    number: int
+    caller: str
+    left: int
+    held: int = 0
+    cost: int = 1
+
+    @property
+    def wanted(self) -> int:
+        return self.left
 
 
-def test_who_holds_less_comes_first() -> None:
-    assert shares([100, 100], [10, 2], 4) == [0, 4]
-    assert shares([100, 100], [10, 2], 12) == [2, 10]
+def begin(queue: FairQueue, jobs: list[Job], free: int) -> dict[int, int]:
+    """Give rows away, as a lane does."""
+    given_ = dict(queue.take(free))
+    for job in jobs:
+        job.left -= given_.get(job.number, 0)
+    return given_
 
 
-def test_what_one_does_not_want_goes_to_the_others() -> None:
-    assert shares([1, 100], [0, 0], 10) == [1, 9]
+def queue_of(jobs: list[Job], most: int = 64) -> FairQueue:
+    queue = FairQueue(most)
+    for job in jobs:
+        queue.add(job)
+    return queue
 
 
-@given(st.lists(st.tuples(few, few), max_size=8), few)
-def test_shares_are_as_even_as_they_can_be(jobs: list[tuple[int, int]], free: int) -> None:
-    wanted, held = [job[0] for job in jobs], [job[1] for job in jobs]
-    given_ = shares(wanted, held, free)
-    assert sum(given_) == min(free, sum(wanted))
-    assert all(0 <= got <= want for got, want in zip(given_, wanted, strict=True))
-    for want, has, got in zip(wanted, held, given_, strict=True):
-        if got < want:  # then nobody else got a row that this one was more in need of
-            others = [h + g for h, g in zip(held, given_, strict=True) if g > 0]
-            assert all(level <= has + got + 1 for level in others)
+def test_callers_share_rows_however_many_jobs_they_have() -> None:
+    jobs = [Job(0, "one", 100), *(Job(number, "many", 100) for number in range(1, 9))]
+    given_ = begin(queue_of(jobs), jobs, 32)
+    assert given_[0] == 16
+    assert sum(given_.get(number, 0) for number in range(1, 9)) == 16
+
+
+def test_work_counts_not_rows() -> None:
+    """A row of the first is twice the work of one of the second."""
+    jobs = [Job(0, "long", 1000, cost=20), Job(1, "short", 1000, cost=10)]
+    queue, had = queue_of(jobs), {0: 0, 1: 0}
+    for _ in range(300):
+        for number, count in begin(queue, jobs, 1).items():
+            had[number] += count
+            for _ in range(count):
+                queue.settle(jobs[number], jobs[number].cost)
+    assert abs(had[1] - 2 * had[0]) <= 2
+
+
+def test_work_that_was_not_done_is_given_back() -> None:
+    """Rows of both may take 10, but those of the second end after 5."""
+    jobs = [Job(0, "long", 1000, cost=10), Job(1, "short", 1000, cost=10)]
+    queue, had = queue_of(jobs), {0: 0, 1: 0}
+    for _ in range(300):
+        for number, count in begin(queue, jobs, 1).items():
+            had[number] += count
+            for _ in range(count):
+                queue.settle(jobs[number], (10, 5)[number])
+    assert abs(had[1] - 2 * had[0]) <= 4
+
+
+def test_silence_is_not_saved_up() -> None:
+    first, late = Job(0, "first", 10_000), Job(1, "late", 10_000)
+    queue = queue_of([first])
+    for _ in range(100):
+        begin(queue, [first], 8)
+        for _ in range(8):
+            queue.settle(first, 1)
+    queue.add(late)
+    given_ = begin(queue, [first, late], 8)
+    assert given_ == {0: 4, 1: 4}
+
+
+def test_a_job_alone_gets_all_and_amid_others_half_at_most() -> None:
+    greedy, modest = Job(0, "greedy", 1000), Job(1, "modest", 3)
+    assert begin(queue_of([greedy]), [greedy], 64) == {0: 64}
+    greedy = Job(0, "greedy", 1000)
+    given_ = begin(queue_of([greedy, modest]), [greedy, modest], 64)
+    assert given_[1] == 3
+    assert given_[0] <= 61
+    third = Job(2, "third", 1000)
+    jobs = [Job(0, "greedy", 1000, held=30), third]
+    assert begin(queue_of(jobs), jobs, 34) == {0: 2, 2: 32}
+
+
+def test_those_who_left_get_nothing() -> None:
+    jobs = [Job(0, "a", 10), Job(1, "b", 10)]
+    queue = queue_of(jobs)
+    queue.discard(jobs[0])
+    assert begin(queue, jobs, 64) == {1: 10}
+    assert not queue
+
+
+def test_callers_who_have_nothing_to_do_are_forgotten() -> None:
+    queue = FairQueue(8)
+    for number in range(3 * REMEMBERED):
+        job = Job(number, f"caller {number}", 1)
+        queue.add(job)
+        begin(queue, [job], 8)
+        queue.settle(job, 1)
+    assert len(queue._accounts) <= REMEMBERED + 1
+
+
+@given(st.lists(st.tuples(few, st.sampled_from("abc"), few), max_size=8), few)
+def test_no_row_is_left_while_one_is_wanted(asked: list[tuple[int, str, int]], free: int) -> None:
+    jobs = [Job(n, caller, left, cost=1 + c) for n, (left, caller, c) in enumerate(asked)]
+    wanted = sum(job.left for job in jobs)
+    queue = queue_of(jobs, most=1000)
+    given_ = begin(queue, jobs, free)
+    assert sum(given_.values()) == min(free, wanted)
+    assert all(job.left >= 0 and job.held == given_.get(job.number, 0) for job in jobs)
+    assert bool(queue) == any(job.left for job in jobs)
 
 
 def test_light_work_goes_first_but_not_more_than_half_of_the_time() -> None:
