@@ -117,9 +117,7 @@ class FairQueue:
             self._accounts[job.caller].work -= job.cost - work
         self.add(job)
         if len(self._accounts) > REMEMBERED:
-            self._accounts = {
-                c: a for c, a in self._accounts.items() if a.jobs or a.work > self._level
-            }
+            self._accounts = {c: a for c, a in self._accounts.items() if a.jobs}
 
 
 class Turns:
