@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serving import checks
+from serving.engine.admission import MAX_QUEUE, STANDING
 from serving.errors import InvalidArgument
 
 LISTEN = "127.0.0.1:50051"
@@ -26,7 +27,10 @@ class ServerConfig:
         prefix_cache: bytes that each model's prefix tree may take; 0 does without.
         forbidden: substrings that no string may have, whoever asks.
         is_shared: other processes listen on the same port.
-        grace: seconds that calls under way have after a signal to stop.
+        max_queue: seconds of work that may wait for each model before calls are refused.
+        read_timeout: seconds for which a stream's reader may take nothing before it is cut.
+        lame_duck: seconds after SIGTERM in which all is still served while health says NOT_SERVING.
+        grace: seconds that calls under way have after that.
     """
 
     repository: Path
@@ -37,6 +41,9 @@ class ServerConfig:
     prefix_cache: int = 64 * 2**20
     forbidden: tuple[str, ...] = ()
     is_shared: bool = False
+    max_queue: float = MAX_QUEUE
+    read_timeout: float = 30.0
+    lame_duck: float = 1.0
     grace: float = 30.0
 
     def __post_init__(self) -> None:
@@ -46,6 +53,9 @@ class ServerConfig:
         checks.whole("max_rows", self.max_rows, 2, 4096)
         checks.whole("threads", self.threads, 1, 1024)
         checks.whole("prefix_cache", self.prefix_cache, 0, 2**40)
+        checks.real("max_queue", self.max_queue, STANDING, 86400.0)
+        checks.real("read_timeout", self.read_timeout, 0.1, 86400.0)
+        checks.real("lame_duck", self.lame_duck, 0.0, 86400.0)
         checks.real("grace", self.grace, 0.0, 86400.0)
 
     @property

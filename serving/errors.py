@@ -6,6 +6,7 @@ MakemoreError                what was wrong, where, and what to do; the command 
  │   ├─ NotFound             the caller asked for a model or version that is not there
  │   ├─ FailedPrecondition   the model's files cannot tell what was asked for
  │   ├─ DeadlineExceeded     the caller's time ran out
+ │   ├─ Exhausted            too much is asked for at once: try again later
  │   └─ Unavailable          not ready, or going away: try again
  │       └─ NoServer         nothing answers at the address
  └─ BadModel                 a published version that the repository refuses
@@ -55,6 +56,17 @@ class DeadlineExceeded(ServingError):
     """The deadline passed before the answer was complete."""
 
     code = "DEADLINE_EXCEEDED"
+
+
+class Exhausted(ServingError):
+    """Too much is asked for at once; `retry_after` is in seconds."""
+
+    code = "RESOURCE_EXHAUSTED"
+    exit_status = 1
+
+    def __init__(self, message: str, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class Unavailable(ServingError):

@@ -2,6 +2,7 @@
 
 import logging
 
+from serving.engine.admission import MAX_QUEUE
 from serving.engine.engine import PREFIX_CACHE, Engine
 from serving.errors import NotFound, Unavailable
 from serving.repository import Model, Repository
@@ -16,14 +17,20 @@ class Host:
         repository: read by `start`.
         max_rows: strings that each engine runs at once.
         prefix_cache: bytes that each engine's prefix tree may take.
+        max_queue: seconds of work that may wait for each engine.
     """
 
     def __init__(
-        self, repository: Repository, max_rows: int, prefix_cache: int = PREFIX_CACHE
+        self,
+        repository: Repository,
+        max_rows: int,
+        prefix_cache: int = PREFIX_CACHE,
+        max_queue: float = MAX_QUEUE,
     ) -> None:
         self.repository = repository
         self.max_rows = max_rows
         self.prefix_cache = prefix_cache
+        self.max_queue = max_queue
         self._engines: dict[str, Engine] = {}
         self._is_ready = False
         self._is_given_up = False
@@ -49,7 +56,7 @@ class Host:
 
     def _start_engine(self, model: Model) -> None:
         try:
-            engine = Engine(model.session, self.max_rows, self.prefix_cache)
+            engine = Engine(model.session, self.max_rows, self.prefix_cache, self.max_queue)
             engine.start()
         except Exception as error:  # the runtime raises many kinds
             self.repository.refuse(model.folder, f"the first step fails: {error}")

@@ -49,7 +49,7 @@ class Server:
         self.config = config
         self.port = 0
         repository = Repository(config.repository, config.default_model, config.threads)
-        self.host = Host(repository, config.max_rows, config.prefix_cache)
+        self.host = Host(repository, config.max_rows, config.prefix_cache, config.max_queue)
         self._health = HealthServicer()
         self._server: grpc.aio.Server | None = None
         self._stopping: asyncio.Future[None] | None = None
@@ -82,7 +82,9 @@ class Server:
     def _build(self) -> grpc.aio.Server:
         # Unless the port is to be shared, a second server fails instead of taking half the calls.
         options = (*OPTIONS, ("grpc.so_reuseport", int(self.config.is_shared)))
-        server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=options)
+        server = grpc.aio.server(
+            interceptors=[ErrorInterceptor(self.config.read_timeout)], options=options
+        )
         add_GenerationServiceServicer_to_server(
             GenerationService(self.host, self.config.forbidden), server
         )
@@ -102,6 +104,11 @@ class Server:
         names = {name for m in models for name in (m.full_name, f"models/{m.name}")}
         return ["", *SERVICES, *sorted(names)]
 
+    async def lame_duck(self, seconds: float) -> None:
+        """Say NOT_SERVING and go on serving, so that callers go elsewhere before anything is refused."""
+        await self._health.enter_graceful_shutdown()
+        await asyncio.sleep(seconds)
+
     async def stop(self, grace: float) -> None:
         """Say NOT_SERVING, refuse new calls, let those under way finish for `grace` seconds.
 
@@ -118,6 +125,26 @@ class Server:
         await asyncio.to_thread(self.host.stop)
 
 
+class Signals:
+    """The signals to stop that this process has had."""
+
+    def __init__(self) -> None:
+        self.first, self.second = asyncio.Event(), asyncio.Event()
+        self.is_by_hand = False
+
+    def listen(self) -> None:
+        """From now on they come here."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._note, number)
+
+    def _note(self, number: int) -> None:
+        if self.first.is_set():
+            self.second.set()
+        else:
+            self.is_by_hand = number == signal.SIGINT
+            self.first.set()
+
+
 async def run(config: ServerConfig, announce: Callable[[Server], None]) -> None:
     """Serve until SIGTERM or SIGINT, then drain; a second signal ends at once.
 
@@ -125,32 +152,32 @@ async def run(config: ServerConfig, announce: Callable[[Server], None]) -> None:
         config: how to serve.
         announce: called once the server is serving.
     """
-    server = Server(config)
-    first, second = asyncio.Event(), asyncio.Event()
-
-    def note() -> None:
-        (second if first.is_set() else first).set()
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, note)
-    starting, stopping = asyncio.create_task(server.start()), asyncio.create_task(first.wait())
+    server, signals = Server(config), Signals()
+    signals.listen()
+    starting = asyncio.create_task(server.start())
+    stopping, at_once = (asyncio.create_task(s.wait()) for s in (signals.first, signals.second))
     await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    lame_duck = 0.0
     if starting.done():
         starting.result()
         announce(server)
-        await first.wait()
-        log.info("stopping: calls under way have %g s; a second signal ends them", config.grace)
+        await stopping
+        lame_duck = 0.0 if signals.is_by_hand else config.lame_duck
     else:
         server.host.give_up()
-    draining, at_once = (
-        asyncio.create_task(server.stop(config.grace)),
-        asyncio.create_task(second.wait()),
-    )
-    await asyncio.wait({draining, at_once}, return_when=asyncio.FIRST_COMPLETED)
-    if not draining.done():
+    leaving = asyncio.create_task(leave(server, lame_duck, config.grace))
+    await asyncio.wait({leaving, at_once}, return_when=asyncio.FIRST_COMPLETED)
+    if not leaving.done():
         log.warning("stopped at once: calls under way are lost")
         os._exit(AT_ONCE)
-    for task in (at_once, stopping):
-        task.cancel()
-    await asyncio.gather(draining, starting, return_exceptions=True)
+    at_once.cancel()
+    await asyncio.gather(leaving, starting, return_exceptions=True)
+
+
+async def leave(server: Server, lame_duck: float, grace: float) -> None:
+    """Go on serving for `lame_duck` seconds while health says NOT_SERVING, then drain for `grace` at most."""
+    if lame_duck:
+        log.info("stopping: everything is served for another %g s", lame_duck)
+        await server.lame_duck(lame_duck)
+    log.info("stopping: calls under way have %g s; a second signal ends them", grace)
+    await server.stop(grace)

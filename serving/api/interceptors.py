@@ -1,8 +1,9 @@
 """What surrounds every call: a caller reads an error of ours in full, and of any other error nothing."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from inspect import isasyncgenfunction
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +11,12 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from serving.api.status import status_of
-from serving.errors import InvalidArgument, ServingError
+from serving.errors import Exhausted, InvalidArgument, ServingError
 
 log = logging.getLogger(__name__)
+
+LAST_WORD = 0.1
+"""Seconds in which the status of a stream that is cut may go out."""
 
 if TYPE_CHECKING:  # generic for the type checker alone
     Handler = grpc.RpcMethodHandler[Any, Any] | None
@@ -25,7 +29,13 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     """Turns what a method raises into a status.
 
     Requests are parsed in here too, since grpc itself answers a malformed one with UNKNOWN.
+
+    Args:
+        read_timeout: seconds for which a stream's reader may take nothing before it is cut.
     """
+
+    def __init__(self, read_timeout: float) -> None:
+        self._read_timeout = read_timeout
 
     async def intercept_service(
         self,
@@ -40,7 +50,9 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             return handler  # the standard health service, which writes to its context
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(
-                guarded_stream(handler.unary_stream, handler.request_deserializer),
+                guarded_stream(
+                    handler.unary_stream, handler.request_deserializer, self._read_timeout
+                ),
                 request_deserializer=None,
                 response_serializer=handler.response_serializer,
             )
@@ -75,15 +87,31 @@ def guarded(behaviour: Any, deserializer: Deserializer | None) -> Any:
     return call
 
 
-def guarded_stream(behaviour: Any, deserializer: Deserializer | None) -> Any:
-    """The same for a method that answers with a stream."""
+def guarded_stream(behaviour: Any, deserializer: Deserializer | None, read_timeout: float) -> Any:
+    """The same for a method that answers with a stream, which ends when nobody reads it."""
 
-    async def call(content: bytes, context: Context) -> AsyncIterator[Any]:
-        async with statuses(context):
-            async for response in behaviour(parsed(content, deserializer), context):
-                yield response
+    async def call(content: bytes, context: Context) -> None:
+        async with (
+            statuses(context),
+            aclosing(behaviour(parsed(content, deserializer), context)) as responses,
+        ):
+            async for response in responses:
+                try:
+                    await asyncio.wait_for(context.write(response), read_timeout)
+                except TimeoutError:
+                    await cut(context, read_timeout)
+                    return
 
     return call
+
+
+async def cut(context: Context, read_timeout: float) -> None:
+    """End a stream whose reader takes nothing: the status waits behind what was sent, and we do not."""
+    error = Exhausted(
+        f"nothing was read for {read_timeout:g} s; go on with start_index, and read faster"
+    )
+    with suppress(TimeoutError):
+        await asyncio.wait_for(context.abort_with_status(status_of(error)), LAST_WORD)
 
 
 def parsed(content: bytes, deserializer: Deserializer | None) -> Any:

@@ -135,7 +135,8 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
         stop = partial_at(deadline_of(context))
         with suppress(DeadlineExceeded):
             while wanted := search.wanted():
-                readings = await self._read(engine, wanted, stop)
+                is_continued = search.expansions > 0
+                readings = await self._read(engine, wanted, stop, is_continued=is_continued)
                 logits = np.stack([reading.logits for reading in readings]).astype(np.float64)
                 await asyncio.to_thread(search.tell, logits)
         search.give_back()
@@ -146,13 +147,18 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
         )
 
     async def _read(
-        self, engine: Engine, texts: Sequence[Sequence[int]], deadline: float | None
+        self,
+        engine: Engine,
+        texts: Sequence[Sequence[int]],
+        deadline: float | None,
+        *,
+        is_continued: bool = False,
     ) -> list[Reading]:
         """What the model makes of texts."""
         if not texts:
             return []
         job = Read(texts, deadline=deadline)
-        engine.submit(job)
+        engine.submit(job, is_continued=is_continued)
         readings: list[Reading] = await self._mailbox.result_of(job)
         return readings
 

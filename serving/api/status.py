@@ -1,11 +1,16 @@
 """Between this program's errors and gRPC's statuses: the one place that knows both."""
 
+import math
+from typing import TypeVar
+
 import grpc
+from google.protobuf import duration_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from serving.errors import (
     DeadlineExceeded,
+    Exhausted,
     FailedPrecondition,
     InvalidArgument,
     NotFound,
@@ -13,15 +18,24 @@ from serving.errors import (
     Unavailable,
 )
 
+Detail = TypeVar("Detail", error_details_pb2.BadRequest, error_details_pb2.RetryInfo)
+
 
 def status_of(error: ServingError) -> grpc.Status:
-    """The status that a caller gets; google.rpc.BadRequest names the field of a bad argument."""
+    """The status that a caller gets.
+
+    The field of a bad argument is in google.rpc.BadRequest, when to try again in google.rpc.RetryInfo.
+    """
     status = status_pb2.Status(code=code_pb2.Code.Value(error.code), message=str(error))
     if isinstance(error, InvalidArgument):
         violation = error_details_pb2.BadRequest.FieldViolation(
             field=error.field, description=error.description
         )
         status.details.add().Pack(error_details_pb2.BadRequest(field_violations=[violation]))
+    if isinstance(error, Exhausted) and error.retry_after:
+        pause = duration_pb2.Duration()
+        pause.FromMilliseconds(math.ceil(1000 * error.retry_after))
+        status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=pause))
     return rpc_status.to_status(status)
 
 
@@ -30,17 +44,25 @@ def error_of(call: grpc.Call) -> ServingError:
     code, message = call.code().name, call.details() or "no reason was given"
     if code == InvalidArgument.code:
         return _bad_argument(call, message)
+    if code == Exhausted.code:
+        retry = _detail(call, error_details_pb2.RetryInfo())
+        return Exhausted(message, retry.retry_delay.ToTimedelta().total_seconds())
     return _BY_CODE.get(code, ServingError)(message)
 
 
 def _bad_argument(call: grpc.Call, message: str) -> ServingError:
+    for violation in _detail(call, error_details_pb2.BadRequest()).field_violations:
+        return InvalidArgument(violation.field, violation.description)
+    return InvalidArgument("request", message)
+
+
+def _detail(call: grpc.Call, kind: Detail) -> Detail:
+    """The call's detail of the message's kind, or the message as it is."""
     status = rpc_status.from_call(call)
     for detail in status.details if status else ():
-        bad_request = error_details_pb2.BadRequest()
-        if detail.Unpack(bad_request) and bad_request.field_violations:
-            violation = bad_request.field_violations[0]
-            return InvalidArgument(violation.field, violation.description)
-    return InvalidArgument("request", message)
+        if detail.Unpack(kind):
+            break
+    return kind
 
 
 _BY_CODE: dict[str, type[ServingError]] = {

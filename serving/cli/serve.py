@@ -40,7 +40,25 @@ from serving.workers import serve
     help="File of substrings, one a line, that no string may have.",
 )
 @click.option(
-    "--grace", default=30.0, show_default=True, help="Seconds for calls under way when stopped."
+    "--max-queue",
+    default=2.0,
+    show_default=True,
+    help="Seconds of work that may wait for a model before calls are refused.",
+)
+@click.option(
+    "--read-timeout",
+    default=30.0,
+    show_default=True,
+    help="Seconds for which a stream's reader may take nothing before it is cut.",
+)
+@click.option(
+    "--lame-duck",
+    default=1.0,
+    show_default=True,
+    help="Seconds after SIGTERM in which all is still served, while health says NOT_SERVING.",
+)
+@click.option(
+    "--grace", default=30.0, show_default=True, help="Seconds for calls under way after that."
 )
 @click.option(
     "--workers", default=1, show_default=True, help="Processes that share the port and the calls."

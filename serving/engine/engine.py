@@ -13,6 +13,7 @@ from queue import Empty, SimpleQueue
 
 import numpy as np
 
+from serving.engine.admission import Admission
 from serving.engine.contexts import Context, Contexts, Private, after_boundary
 from serving.engine.entry import DrawEntry, Entry, ReadEntry
 from serving.engine.job import Draw, Job, Read, Shortfall
@@ -38,21 +39,28 @@ class Engine:
         session: the model; only the engine's thread steps it once `start` was called.
         max_rows: how many strings run at once in either lane.
         prefix_cache: bytes that the prefix tree may take; 0 does without.
+        max_queue: seconds of light work that may wait before jobs are refused; infinite to refuse none.
     """
 
     def __init__(
-        self, session: StepSession, max_rows: int = MAX_ROWS, prefix_cache: int = PREFIX_CACHE
+        self,
+        session: StepSession,
+        max_rows: int = MAX_ROWS,
+        prefix_cache: int = PREFIX_CACHE,
+        max_queue: float = math.inf,
     ) -> None:
         self.session = session
         self.manifest = session.manifest
         self.max_rows = max_rows
         self.prefix_cache = prefix_cache
+        self.admission = Admission(max_queue)
         self.turns = 0
         self.contexts: Contexts
         self._root: Context
         self._entries: dict[int, Entry] = {}
         self._left: deque[int] = deque()  # whose jobs are done; from any thread
         self._due = math.inf
+        self._since = 0.0
         self._number = 0
         self._lanes: tuple[Lane, ...] = ()
         self._order = Turns()
@@ -89,7 +97,10 @@ class Engine:
             else Private(self.session, self._root)
         )
         self._entries = {}
-        light, heavy = (Lane(self.manifest, self.contexts, self.max_rows) for _ in range(2))
+        light, heavy = (
+            Lane(self.manifest, self.contexts, self.max_rows, self.admission.began)
+            for _ in range(2)
+        )
         self._lanes = (light, heavy)
 
     def _places_in_use(self) -> Int64:
@@ -97,15 +108,21 @@ class Engine:
         places = [lane.rows.live["place"] for lane in self._lanes]
         return np.concatenate([*places, np.array([k for k in kept if k is not None], np.int64)])
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: Job, *, is_continued: bool = False) -> None:
         """Queue a job; its future gets the answer.
+
+        Args:
+            job: not yet begun.
+            is_continued: it goes on with what was let in before.
 
         Raises:
             Unavailable: the engine has stopped.
+            Exhausted: too much waits already, or the deadline cannot be met.
         """
         with self._lock:
             if self._closing.is_set():
                 raise Unavailable("the model is being taken away; try again")
+            self.admission.enter(job, is_continued=is_continued)
             self._inbox.put(job)
 
     def wake(self) -> None:
@@ -134,6 +151,7 @@ class Engine:
         """Fail the jobs under way and go on without them."""
         for entry in self._entries.values():
             entry.fail(ServingError("the model failed"))
+            self.admission.left(entry.job)
         self._set_up()
 
     def _take_in(self) -> bool:
@@ -146,6 +164,8 @@ class Engine:
                 job = self._inbox.get(timeout=self._patience())
             except Empty:
                 return True
+            if idle:
+                self._since = time.perf_counter()
             if job is None:
                 for lane in self._lanes:
                     lane.look_again()
@@ -164,6 +184,7 @@ class Engine:
             self._add(job)
         except Exception:
             log.exception("a job of %s cannot be begun", self.manifest.name)
+            self.admission.left(job)
             if job.result.set_running_or_notify_cancel():
                 job.result.set_exception(ServingError("the model failed"))
 
@@ -175,7 +196,7 @@ class Engine:
         else:
             assert isinstance(job, Draw)
             entry = DrawEntry(job, self._number, self.contexts.root, self.manifest.max_length)
-        lane = self._lanes[0 if entry.is_light else 1]
+        lane = self._lanes[0 if job.is_light else 1]
         self._entries[entry.number] = entry
         job.result.add_done_callback(lambda _: self._left.append(entry.number))
         self._due = min(self._due, entry.due)
@@ -187,11 +208,20 @@ class Engine:
         self._sweep()
         light, heavy = (lane.has_work for lane in self._lanes)
         is_light = self._order.is_light_next(light, heavy)
-        begun = time.perf_counter()
-        self._lanes[0 if is_light else 1].turn(self._is_interrupted)
+        lane = self._lanes[0 if is_light else 1]
+        lane.turn(self._is_interrupted)
+        seconds = self._lap()
         if light and heavy:
-            self._order.spent(time.perf_counter() - begun, is_light)
+            self._order.spent(seconds, is_light)
+        if lane.has_more:
+            self.admission.measured(lane.begun, seconds, is_light=is_light)
+        lane.begun = 0
         self.turns += 1
+
+    def _lap(self) -> float:
+        """Seconds since the last turn's end, or since there was something to do."""
+        since, self._since = self._since, time.perf_counter()
+        return self._since - since
 
     def _is_interrupted(self) -> bool:
         """Whether jobs have come in, or another lane waits."""
@@ -206,6 +236,8 @@ class Engine:
             return
         numbers = [self._left.popleft() for _ in range(len(self._left))]
         gone = [entry for number in numbers if (entry := self._entries.pop(number, None))]
+        for entry in gone:
+            self.admission.left(entry.job)
         for lane in self._lanes:
             lane.drop(gone)
 

@@ -23,7 +23,6 @@ from serving.engine.job import (
 from serving.engine.philox import UInt64
 from serving.engine.rows import ahead, make_uniforms
 from serving.engine.sampling import Drawn, Float64, Int64
-from serving.engine.scheduler import LIGHT
 from serving.errors import ServingError
 from serving.vocabulary import Vocabulary
 
@@ -54,11 +53,6 @@ class Entry:
     def caller(self) -> str:
         """Whose it is."""
         return self.job.caller
-
-    @property
-    def is_light(self) -> bool:
-        """Whether it is little work."""
-        return self.job.characters <= LIGHT
 
     @property
     def due(self) -> float:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -15,6 +16,8 @@ from serving.constraints.taken import Known
 from serving.engine.sampling import Float64, SamplingParameters
 
 Float32 = npt.NDArray[np.float32]
+LIGHT = 2048
+"""Characters that a light job may take at most."""
 
 
 class FinishReason(Enum):
@@ -104,17 +107,29 @@ class Job:
     Attributes:
         deadline: the instant of time.monotonic() after which nobody waits; None for never.
         caller: whose it is: rows are shared fairly between callers.
+        waiting: characters of it that have not begun; kept by Admission.
     """
 
     caller: str = field(default="", kw_only=True)
     deadline: float | None = field(default=None, kw_only=True)
     result: "Future[Any]" = field(default_factory=Future, kw_only=True)
     started_at: float = field(default=0.0, kw_only=True)
+    waiting: int = field(default=0, init=False)
 
     @property
+    def is_partial(self) -> bool:
+        """Whether what there is becomes the answer when the time is up."""
+        return False
+
+    @cached_property
     def characters(self) -> int:
         """How many it may take at most: what it is weighed by."""
         raise NotImplementedError
+
+    @property
+    def is_light(self) -> bool:
+        """Whether it is little work."""
+        return self.characters <= LIGHT
 
     def is_expired(self, now: float | None = None) -> bool:
         """Whether the deadline has passed."""
@@ -161,9 +176,14 @@ class Draw(Job):
     collected: int = 0
 
     @property
+    def is_partial(self) -> bool:
+        """See Job."""
+        return self.partial_at is not None
+
+    @cached_property
     def characters(self) -> int:
         """See Job."""
-        return self.n * (self.max_length + 1 - len(self.prefix))
+        return (self.n - self.start) * (self.max_length + 1 - len(self.prefix))
 
 
 class Reading(NamedTuple):
@@ -179,7 +199,7 @@ class Read(Job):
 
     texts: Sequence[Sequence[int]]
 
-    @property
+    @cached_property
     def characters(self) -> int:
         """See Job."""
         return sum(len(text) + 1 for text in self.texts)

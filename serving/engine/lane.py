@@ -12,6 +12,7 @@ from serving.engine.choices import Choices
 from serving.engine.contexts import Contexts, Float32
 from serving.engine.endings import Endings
 from serving.engine.entry import DrawEntry, Entry, ReadEntry
+from serving.engine.job import Job
 from serving.engine.rows import DRAW, PREFIX, READ, TAKE, Records, Rows
 from serving.engine.sampling import Bool, Float64, Int64
 from serving.engine.scheduler import FairQueue
@@ -27,11 +28,23 @@ class Lane:
         manifest: of the model.
         contexts: where rows are.
         most: rows that may run at once.
+        began: told which job has begun how much work.
+
+    Attributes:
+        begun: work that was begun since someone set it to 0.
     """
 
-    def __init__(self, manifest: Manifest, contexts: Contexts, most: int) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        contexts: Contexts,
+        most: int,
+        began: Callable[[Job, int], None],
+    ) -> None:
         self.rows = Rows(manifest.max_length, most)
         self.entries: dict[int, Entry] = {}
+        self.begun = 0
+        self._began = began
         self._queue = FairQueue(most)
         self._vocabulary = manifest.vocabulary
         self._contexts = contexts
@@ -42,6 +55,11 @@ class Lane:
     def has_work(self) -> bool:
         """Whether a turn might do anything."""
         return len(self.rows) > 0 or bool(self._queue)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there is more to do than there are rows."""
+        return bool(self._queue)
 
     def add(self, entry: Entry) -> None:
         """Take an entry in."""
@@ -124,6 +142,7 @@ class Lane:
         for number, count in self._queue.take(free):
             entry = self.entries[number]
             if isinstance(entry, DrawEntry) and entry.kept is not None and not entry.to_take:
+                self._begin(entry, count)
                 draws.append((entry, count))
                 continue
             records = self.rows.blank(count)
@@ -134,9 +153,15 @@ class Lane:
         if draws:
             self._add_draws(draws)
 
+    def _begin(self, entry: Entry, count: int) -> None:
+        work = count * entry.cost
+        self.begun += work
+        self._began(entry.job, work)
+
     def _fill(self, records: Records, entry: Entry) -> None:
         """Make rows of the texts that an entry wants to be fed."""
         if isinstance(entry, ReadEntry):
+            self._begin(entry, len(records))
             places = entry.next(len(records))
             records["kind"] = READ
             records["index"] = places
@@ -177,7 +202,7 @@ class Lane:
                 single[part] = False
                 records["uniform"][part] = entry.uniforms(indices, attempts)
                 if records["simple"][end - 1] and not attempts.any():
-                    self._begin(records[part], *entry.first_draws(indices, self._after(entry)))
+                    self._give(records[part], *entry.first_draws(indices, self._after(entry)))
         if single.any():
             alone = records[single]
             place = (alone["seed"], alone["index"], alone["attempt"])
@@ -193,7 +218,7 @@ class Lane:
         return self._contexts.logits_of(entry.kept)
 
     @staticmethod
-    def _begin(records: Records, ids: Int64, log_probs: Float64) -> None:
+    def _give(records: Records, ids: Int64, log_probs: Float64) -> None:
         """Give rows their first tokens; one that ends or is cut there does not grow."""
         first = records["first"][0]
         grows = (ids != BOUNDARY) & (first < records["max_length"])

@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Protocol
 
-LIGHT = 2048
-"""Characters that a light job may take at most."""
 LEAD = 0.02
 """Seconds by which one lane may be ahead of the other."""
 REMEMBERED = 1024

@@ -41,6 +41,26 @@ def test_a_signal_lets_calls_under_way_finish_and_ends_with_status_0(number: int
         assert process.wait(30) == 0
 
 
+def test_a_lame_duck_serves_everything_while_health_says_not_serving(repository: Path) -> None:
+    with serving(repository, "--lame-duck", "2") as (process, address):
+        with grpc.insecure_channel(address) as channel, Client(address) as client:
+            health: Any = health_pb2_grpc.HealthStub(channel)
+            watch = health.Watch(health_pb2.HealthCheckRequest())
+            assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+            process.send_signal(signal.SIGTERM)
+            assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+            with grpc.insecure_channel(address) as late:
+                grpc.channel_ready_future(late).result(5)
+            assert len(client.generate(n=2, model="gru").samples) == 2
+        assert process.wait(30) == 0
+
+
+def test_ctrl_c_has_no_lame_duck(repository: Path) -> None:
+    with serving(repository, "--lame-duck", "60") as (process, _):
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+
+
 def test_a_second_signal_ends_at_once(repository: Path) -> None:
     """While calls are under way that would take many seconds."""
     with serving(repository) as (process, address), grpc.insecure_channel(address) as channel:
@@ -179,6 +199,9 @@ def test_the_command_names_what_is_wrong_in_one_line(tmp_path: Path) -> None:
         ("listen", ":50051"),
         ("max_rows", 1),
         ("threads", 0),
+        ("max_queue", 0.0),
+        ("read_timeout", 0.0),
+        ("lame_duck", -1.0),
         ("grace", -1.0),
     ],
 )

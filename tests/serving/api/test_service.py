@@ -22,10 +22,11 @@ from makemore.v1.generation_service_pb2_grpc import GenerationServiceStub
 from makemore.v1.model_service_pb2_grpc import ModelServiceStub
 from serving.client import Client
 from serving.config import ServerConfig
+from serving.engine import admission
 from serving.engine.reference import generate
 from serving.engine.sampling import SamplingParameters
 from serving.engine.session import States, StepSession
-from serving.errors import DeadlineExceeded, InvalidArgument, NotFound
+from serving.errors import DeadlineExceeded, Exhausted, InvalidArgument, NotFound
 from serving.host import Host
 from serving.repository import load_version
 from serving.testing import running
@@ -264,3 +265,25 @@ def test_an_exception_of_ours_does_not_reach_the_caller(
         GenerationServiceStub(channel).Generate(pb.GenerateRequest(), timeout=10)
     assert caught.value.code() == grpc.StatusCode.INTERNAL
     assert "secret" not in str(caught.value)
+
+
+def test_a_call_too_many_is_refused_with_the_time_to_come_back(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "MAX_JOBS", (1, 1))
+    with running(ServerConfig(repository, "127.0.0.1:0", max_rows=2)) as server:
+        address = f"127.0.0.1:{server.port}"
+        with grpc.insecure_channel(address) as channel, Client(address) as client:
+            first = GenerationServiceStub(channel).StreamGenerate(
+                pb.StreamGenerateRequest(request=pb.GenerateRequest(model="lstm", n=100_000))
+            )
+            next(first)
+            with pytest.raises(Exhausted, match="1 calls of its kind are under way") as caught:
+                client.generate(n=1000, model="lstm")
+            assert caught.value.retry_after >= admission.SHORTEST
+            assert client.generate(model="lstm").samples
+            first.cancel()
+            deadline = time.monotonic() + 5
+            while server.host.find("lstm")[1].admission.pressure and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert client.generate(n=1000, model="lstm").samples

@@ -1,0 +1,169 @@
+"""Whether work is taken in, by what waits already and by how fast work is done.
+
+Work is counted in characters that a job may take at most, both where it waits and where it is done, so
+that strings which end early make the measured rate higher and not the estimate wrong.
+"""
+
+import math
+import threading
+import time
+from collections import Counter
+
+from serving import checks
+from serving.engine.job import Job
+from serving.errors import Exhausted
+
+MAX_JOBS = (4096, 64)
+"""Jobs under way at most: light ones, heavy ones."""
+MAX_QUEUE = 2.0
+"""Seconds of light work that may wait, in a burst."""
+STANDING, CALM, PATIENCE = 0.05, 0.02, 0.1
+"""A queue that has not been as short as CALM seconds of work for PATIENCE seconds is no burst: then no
+more than STANDING seconds of work may wait, since a queue that stands makes all slow and nobody faster
+(CoDel: Nichols and Jacobson, 2012)."""
+TRUST = 0.5
+"""The part of an estimated time that a deadline must leave."""
+MEMORY = 0.5
+"""Seconds of work over which the rate is averaged."""
+FIRST_LOOK = 0.02
+"""Seconds of work after which the rate counts as known."""
+SHORTEST, LONGEST = 0.05, 30.0
+"""Seconds after which a refused caller is told to come back."""
+
+
+class Rate:
+    """Characters a second that a lane does while more waits for it."""
+
+    def __init__(self, rate: float = math.inf) -> None:
+        self.value = rate
+        self._work = self._seconds = 0.0
+
+    def add(self, work: int, seconds: float) -> None:
+        """A turn has begun so much work, while there was more of it than rows."""
+        self._work += work
+        self._seconds += seconds
+        if self._seconds >= FIRST_LOOK:
+            part = 1.0 if math.isinf(self.value) else 1 - math.exp(-self._seconds / MEMORY)
+            measured = max(self._work / self._seconds, 1.0)
+            self.value = measured if part == 1.0 else self.value + part * (measured - self.value)
+            self._work = self._seconds = 0.0
+
+
+class Queue:
+    """Jobs of one lane, as far as they have not begun."""
+
+    def __init__(self, most: int, rate: float) -> None:
+        self.most = most
+        self.rate = Rate(rate)
+        self.jobs = 0
+        self.work = 0
+        self.by_caller: Counter[str] = Counter()
+
+    def change(self, caller: str, work: int) -> None:
+        """More or less work waits."""
+        self.work += work
+        self.by_caller[caller] += work
+        if self.by_caller[caller] <= 0:
+            del self.by_caller[caller]
+
+    def ahead(self, caller: str, work: int) -> int:
+        """Work that is done before a new job's last row begins: callers, and jobs, take turns."""
+        others = len(self.by_caller) + (caller not in self.by_caller)
+        mine = self.by_caller.get(caller, 0) + work
+        return min(self.work, mine * others, work * (self.jobs + 1))
+
+
+class Admission:
+    """The door of an engine: jobs come in from any thread, and begin in the engine's.
+
+    Args:
+        max_queue: seconds of light work that may wait; infinite to let everything in.
+        rate: characters a second, until it has been measured; infinite where nothing is known.
+    """
+
+    def __init__(self, max_queue: float = MAX_QUEUE, rate: float = math.inf) -> None:
+        checks.real("max_queue", max_queue, STANDING, math.inf)
+        self.max_queue = max_queue
+        self.refused = 0
+        self._lock = threading.Lock()
+        self._queues = tuple(Queue(most, rate) for most in MAX_JOBS)
+        self._calm_at = time.monotonic()
+
+    @property
+    def pressure(self) -> float:
+        """How near the door is to being closed, from 0 to 1."""
+        light, heavy = self._queues
+        waiting = self._seconds(light, light.work) / self._bound(time.monotonic())
+        return min(max(waiting, light.jobs / light.most, heavy.jobs / heavy.most), 1.0)
+
+    def enter(self, job: Job, *, is_continued: bool = False) -> None:
+        """Take a job in.
+
+        Args:
+            job: which has not begun.
+            is_continued: more of what was let in before: it is counted, not refused.
+
+        Raises:
+            Exhausted: too much waits, or the job's deadline cannot be met.
+        """
+        queue = self._queue_of(job)
+        with self._lock:
+            if not is_continued and not math.isinf(self.max_queue):
+                self._check(queue, job)
+            queue.jobs += 1
+            job.waiting = job.characters
+            queue.change(job.caller, job.waiting)
+
+    def began(self, job: Job, work: int) -> None:
+        """So much of a job's work waits no more."""
+        with self._lock:
+            self._began(job, work)
+
+    def left(self, job: Job) -> None:
+        """A job has ended; what of it has not begun never will."""
+        with self._lock:
+            self._began(job, job.waiting)
+            self._queue_of(job).jobs -= 1
+
+    def measured(self, work: int, seconds: float, *, is_light: bool) -> None:
+        """A lane with more work than rows has begun so much in a turn."""
+        self._queues[0 if is_light else 1].rate.add(work, seconds)
+
+    def _queue_of(self, job: Job) -> Queue:
+        return self._queues[0 if job.is_light else 1]
+
+    def _began(self, job: Job, work: int) -> None:
+        work = min(work, job.waiting)
+        job.waiting -= work
+        self._queue_of(job).change(job.caller, -work)
+
+    def _bound(self, now: float) -> float:
+        """Seconds of light work that may wait now."""
+        light = self._queues[0]
+        if self._seconds(light, light.work) <= CALM:
+            self._calm_at = now
+        return self.max_queue if now - self._calm_at < PATIENCE else STANDING
+
+    def _check(self, queue: Queue, job: Job) -> None:
+        now, light = time.monotonic(), self._queues[0]
+        wait = self._seconds(queue, queue.ahead(job.caller, job.characters))
+        if queue.jobs >= queue.most:
+            self._refuse(f"{queue.most:,} calls of its kind are under way", wait)
+        bound = self._bound(now)
+        if queue is light and wait > bound:
+            self._refuse(f"it would wait {wait:.2f} s, and {bound:g} s are allowed", wait - bound)
+        needed = TRUST * (wait + self._seconds(queue, job.characters))
+        if job.deadline is not None and not job.is_partial and now + needed > job.deadline:
+            self._refuse("its deadline would pass before it is done", wait)
+
+    def _seconds(self, queue: Queue, work: int) -> float:
+        """How long work takes; each lane gets half of the time while both have work."""
+        others = sum(other.jobs > 0 for other in self._queues if other is not queue)
+        return work * (1 + others) / queue.rate.value
+
+    def _refuse(self, reason: str, seconds: float) -> None:
+        self.refused += 1
+        raise Exhausted(
+            f"the call is refused: {reason}; try again later, or elsewhere",
+            min(max(seconds, SHORTEST), LONGEST),
+        )
