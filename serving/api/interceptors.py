@@ -3,52 +3,52 @@
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from inspect import isasyncgenfunction
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.protobuf.message import DecodeError
 
 from serving.api.status import status_of
+from serving.api.surrounding import Context, converted, surrounded
 from serving.errors import InvalidArgument, ServingError
 
 log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:  # generic for the type checker alone
-    Handler = grpc.RpcMethodHandler[Any, Any] | None
-
-Context = grpc.aio.ServicerContext[Any, Any]
-Deserializer = Callable[[bytes], Any]
+    Handler = grpc.RpcMethodHandler[Any, Any]
+    Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
-    """Turns what a method raises into a status.
+    """Turns what a method raises into a status, whatever kind of method it is; the outermost of ours."""
 
-    Requests are parsed in here too, since grpc itself answers a malformed one with UNKNOWN.
+    async def intercept_service(
+        self,
+        continuation: "Continuation",
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Wrap a method's handler; see grpc.aio.ServerInterceptor."""
+        handler = await continuation(handler_call_details)
+        return handler and surrounded(handler, statuses)
+
+
+class ParsingInterceptor(grpc.aio.ServerInterceptor):
+    """Parses requests inside the others, since grpc itself answers a malformed one with UNKNOWN.
+
+    Innermost, so that nothing is parsed for a caller who is refused.
     """
 
     async def intercept_service(
         self,
-        continuation: "Callable[[grpc.HandlerCallDetails], Awaitable[Handler]]",
+        continuation: "Continuation",
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        """Wrap the handler of a method with one request; see grpc.aio.ServerInterceptor."""
+        """Wrap a method's handler; see grpc.aio.ServerInterceptor."""
         handler = await continuation(handler_call_details)
-        if handler is None or handler.request_streaming:
+        if handler is None or handler.request_deserializer is None:
             return handler
-        if handler.response_streaming and not isasyncgenfunction(handler.unary_stream):
-            return handler  # the standard health service, which writes to its context
-        if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(
-                guarded_stream(handler.unary_stream, handler.request_deserializer),
-                request_deserializer=None,
-                response_serializer=handler.response_serializer,
-            )
-        return grpc.unary_unary_rpc_method_handler(
-            guarded(handler.unary_unary, handler.request_deserializer),
-            request_deserializer=None,
-            response_serializer=handler.response_serializer,
-        )
+        return converted(handler, partial(parsed, handler.request_deserializer))
 
 
 @asynccontextmanager
@@ -65,31 +65,8 @@ async def statuses(context: Context) -> AsyncIterator[None]:
         await context.abort(grpc.StatusCode.INTERNAL, "internal error")
 
 
-def guarded(behaviour: Any, deserializer: Deserializer | None) -> Any:
-    """A unary method that takes the request's bytes and fails with a status alone."""
-
-    async def call(content: bytes, context: Context) -> Any:
-        async with statuses(context):
-            return await behaviour(parsed(content, deserializer), context)
-
-    return call
-
-
-def guarded_stream(behaviour: Any, deserializer: Deserializer | None) -> Any:
-    """The same for a method that answers with a stream."""
-
-    async def call(content: bytes, context: Context) -> AsyncIterator[Any]:
-        async with statuses(context):
-            async for response in behaviour(parsed(content, deserializer), context):
-                yield response
-
-    return call
-
-
-def parsed(content: bytes, deserializer: Deserializer | None) -> Any:
+def parsed(deserializer: Callable[[bytes], Any], content: bytes) -> Any:
     """The request message; raises InvalidArgument for bytes that are none."""
-    if deserializer is None:
-        return content
     try:
         return deserializer(content)
     except DecodeError:
