@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from serving.errors import InvalidArgument
+from serving.quoting import quoted
 
 
 def whole(field: str, value: int, low: int, high: int) -> None:
@@ -20,7 +21,7 @@ def real(field: str, value: float, low: float, high: float) -> None:
 def one_of(field: str, value: str, choices: Iterable[str]) -> None:
     """Raise InvalidArgument unless `value` is one of the choices."""
     if value not in choices:
-        raise InvalidArgument(field, f"must be one of {', '.join(choices)}, not '{value}'")
+        raise InvalidArgument(field, f"must be one of {', '.join(choices)}, not {quoted(value)}")
 
 
 def sendable(field: str, text: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from serving import checks
 from serving.engine.admission import MAX_QUEUE, STANDING
 from serving.errors import InvalidArgument
+from serving.quoting import quoted
 
 LISTEN = "127.0.0.1:50051"
 _SIZE = re.compile(r"(\d{1,9}) ?(KiB|MiB|GiB)?", re.ASCII)
@@ -49,7 +50,9 @@ class ServerConfig:
     def __post_init__(self) -> None:
         match = _ADDRESS.fullmatch(self.listen)
         if match is None or int(match[2]) > 65535:
-            raise InvalidArgument("listen", f"'{self.listen}' is not host:port, such as {LISTEN}")
+            raise InvalidArgument(
+                "listen", f"{quoted(self.listen)} is not host:port, such as {LISTEN}"
+            )
         checks.whole("max_rows", self.max_rows, 2, 4096)
         checks.whole("threads", self.threads, 1, 1024)
         checks.whole("prefix_cache", self.prefix_cache, 0, 2**40)
@@ -68,5 +71,5 @@ def parse_size(field: str, text: str) -> int:
     """Bytes from `64MiB`, `512KiB`, `1GiB` or a bare number; raises InvalidArgument."""
     match = _SIZE.fullmatch(text)
     if match is None:
-        raise InvalidArgument(field, f"'{text}' is no size such as 64MiB")
+        raise InvalidArgument(field, f"{quoted(text)} is no size such as 64MiB")
     return int(match[1]) * _UNITS[match[2] or ""]

@@ -13,6 +13,7 @@ from serving.constraints.taken import Known
 from serving.engine.session import OrtSession
 from serving.errors import BadModel, InvalidArgument, NotFound
 from serving.manifest import Manifest
+from serving.quoting import printable, quoted
 
 MODEL = "model.onnx"
 KNOWN = "known.u64"
@@ -85,7 +86,7 @@ def load_version(folder: Path, threads: int = 1) -> Model:
     session = OrtSession(contents[MODEL], threads)
     name = folder.parent.name
     if session.manifest.name != name:
-        raise BadModel(f"manifest: name is '{session.manifest.name}', the folder's '{name}'")
+        raise BadModel(f"manifest: name is {quoted(session.manifest.name)}, the folder's '{name}'")
     digest = hashlib.sha256(contents[MODEL]).hexdigest()
     return Model(folder, name, int(folder.name), digest, session, known)
 
@@ -125,7 +126,7 @@ class Repository:
 
     def refuse(self, folder: Path, reason: str) -> None:
         """Note that a version is not served; takes it out if it was."""
-        self.refusals.append(Refusal(folder, reason))
+        self.refusals.append(Refusal(folder, printable(reason)))
         self.models.get(folder.parent.name, {}).pop(int(folder.name), None)
         self.models = {name: versions for name, versions in self.models.items() if versions}
 
@@ -145,7 +146,7 @@ class Repository:
         name, at, version = asked.removeprefix("models/").partition("@")
         versions = self.models.get(name, {})
         if not versions or (at and not VERSION.fullmatch(version)):
-            raise NotFound(f"there is no model '{_quoted(asked)}'; there are: {self._names()}")
+            raise NotFound(f"there is no model {quoted(asked)}; there are: {self._names()}")
         if version and int(version) not in versions:
             raise NotFound(
                 f"the model '{name}' has no version {version}; it has: "
@@ -162,8 +163,3 @@ class Repository:
 
     def _names(self) -> str:
         return ", ".join(sorted(self.models)) or "none"
-
-
-def _quoted(text: str) -> str:
-    """A caller's text made harmless for a message: short, without control characters."""
-    return text[:100].encode("unicode_escape").decode("ascii")

@@ -14,12 +14,14 @@ from makemore.v1 import generation_service_pb2, model_service_pb2
 from makemore.v1.generation_service_pb2_grpc import add_GenerationServiceServicer_to_server
 from makemore.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
 from serving.api.health import NOT_SERVING, SERVING, HealthServicer
-from serving.api.interceptors import ErrorInterceptor
+from serving.api.interceptors import ErrorInterceptor, ParsingInterceptor
 from serving.api.models import ModelService
 from serving.api.service import GenerationService
+from serving.api.slow_readers import SlowReaderInterceptor
 from serving.config import ServerConfig
 from serving.errors import Unavailable
 from serving.host import Host
+from serving.options import MAX_CALLS, server_options
 from serving.repository import Repository
 
 log = logging.getLogger(__name__)
@@ -31,9 +33,6 @@ SERVICES = tuple(
         (model_service_pb2, "ModelService"),
     )
 )
-OPTIONS = (("grpc.max_receive_message_length", 2**20),)
-
-
 AT_ONCE = 1
 """The exit status after a second signal."""
 
@@ -80,10 +79,14 @@ class Server:
             await self._health.set(name, SERVING)
 
     def _build(self) -> grpc.aio.Server:
-        # Unless the port is to be shared, a second server fails instead of taking half the calls.
-        options = (*OPTIONS, ("grpc.so_reuseport", int(self.config.is_shared)))
         server = grpc.aio.server(
-            interceptors=[ErrorInterceptor(self.config.read_timeout)], options=options
+            interceptors=[
+                SlowReaderInterceptor(self.config.read_timeout),
+                ErrorInterceptor(),
+                ParsingInterceptor(),
+            ],
+            options=server_options(self.config.is_shared),
+            maximum_concurrent_rpcs=MAX_CALLS,
         )
         add_GenerationServiceServicer_to_server(
             GenerationService(self.host, self.config.forbidden), server

@@ -16,6 +16,7 @@ from types import FrameType
 
 from serving.config import ServerConfig
 from serving.errors import Unavailable
+from serving.quoting import log_to_stderr
 from serving.server import Server, run
 
 log = logging.getLogger(__name__)
@@ -102,7 +103,7 @@ def _heard(end: Connection) -> str:
 def _work(config: ServerConfig, end: Connection) -> None:
     """A process: its own session, so that a terminal's Ctrl-C comes to it once, from its parent."""
     os.setsid()
-    logging.basicConfig(level=logging.INFO, format=f"%(levelname)s: [{os.getpid()}] %(message)s")
+    log_to_stderr(f"%(levelname)s: [{os.getpid()}] %(message)s")
     parent = multiprocessing.parent_process()
     assert parent is not None
 

@@ -17,6 +17,7 @@ from serving.errors import (
     ServingError,
     Unavailable,
 )
+from serving.quoting import printable
 
 Detail = TypeVar("Detail", error_details_pb2.BadRequest, error_details_pb2.RetryInfo)
 
@@ -26,10 +27,10 @@ def status_of(error: ServingError) -> grpc.Status:
 
     The field of a bad argument is in google.rpc.BadRequest, when to try again in google.rpc.RetryInfo.
     """
-    status = status_pb2.Status(code=code_pb2.Code.Value(error.code), message=str(error))
+    status = status_pb2.Status(code=code_pb2.Code.Value(error.code), message=printable(str(error)))
     if isinstance(error, InvalidArgument):
         violation = error_details_pb2.BadRequest.FieldViolation(
-            field=error.field, description=error.description
+            field=error.field, description=printable(error.description)
         )
         status.details.add().Pack(error_details_pb2.BadRequest(field_violations=[violation]))
     if isinstance(error, Exhausted) and error.retry_after:
@@ -41,7 +42,7 @@ def status_of(error: ServingError) -> grpc.Status:
 
 def error_of(call: grpc.Call) -> ServingError:
     """The error that a caller's finished call stands for: `status_of` the other way."""
-    code, message = call.code().name, call.details() or "no reason was given"
+    code, message = call.code().name, printable(call.details() or "no reason was given")
     if code == InvalidArgument.code:
         return _bad_argument(call, message)
     if code == Exhausted.code:
@@ -52,7 +53,7 @@ def error_of(call: grpc.Call) -> ServingError:
 
 def _bad_argument(call: grpc.Call, message: str) -> ServingError:
     for violation in _detail(call, error_details_pb2.BadRequest()).field_violations:
-        return InvalidArgument(violation.field, violation.description)
+        return InvalidArgument(printable(violation.field), printable(violation.description))
     return InvalidArgument("request", message)
 
 

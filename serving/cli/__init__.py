@@ -10,6 +10,7 @@ from importlib.metadata import version
 import click
 
 from serving.errors import MakemoreError
+from serving.quoting import printable
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except MakemoreError as error:
-            click.echo(f"error: {error}", err=True)
+            click.echo(f"error: {printable(str(error), kept=chr(10))}", err=True)
             ctx.exit(error.exit_status)
 
 

@@ -1,7 +1,6 @@
 """`makemore serve`."""
 
 import asyncio
-import logging
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -9,6 +8,7 @@ import click
 
 from serving import checks
 from serving.config import LISTEN, ServerConfig, parse_size
+from serving.quoting import log_to_stderr
 from serving.server import run
 from serving.vocabulary import normalise
 from serving.workers import serve
@@ -68,7 +68,7 @@ def command(
 ) -> None:
     """Serve published models over gRPC until SIGTERM or Ctrl-C."""
     checks.whole("workers", workers, 1, 256)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    log_to_stderr("%(levelname)s: %(message)s")
     lines = forbidden.read().splitlines() if forbidden else []
     config = ServerConfig(
         repository,

@@ -266,7 +266,7 @@ def test_the_servers_own_list_holds_for_every_call(repository: Path) -> None:
 
 
 def test_a_search_that_runs_out_of_time_tells_what_it_has(address: str) -> None:
-    with Client(address, timeout=0.8) as client:
+    with Client(address, timeout=2.0) as client:
         response = client.list_top_strings(n=1000, min_length=9, max_expansions=200_000)
     assert not response.complete
     assert response.expansions > 0

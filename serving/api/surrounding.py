@@ -1,0 +1,77 @@
+"""One handler inside another: what the interceptors, which see methods of every kind, are made of."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, aclosing
+from inspect import isasyncgenfunction
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+if TYPE_CHECKING:  # generic for the type checker alone
+    Handler = grpc.RpcMethodHandler[Any, Any]
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Around = Callable[[Context], AbstractAsyncContextManager[None]]
+"""What happens before and after a call; it may raise before, and see what was raised after."""
+Conversion = Callable[[Any], Any]
+
+_KINDS = {
+    (False, False): ("unary_unary", grpc.unary_unary_rpc_method_handler),
+    (False, True): ("unary_stream", grpc.unary_stream_rpc_method_handler),
+    (True, False): ("stream_unary", grpc.stream_unary_rpc_method_handler),
+    (True, True): ("stream_stream", grpc.stream_stream_rpc_method_handler),
+}
+
+
+def surrounded(handler: "Handler", around: Around) -> "Handler":
+    """A handler whose every call runs inside `around`."""
+    return _remade(handler, handler.request_deserializer, lambda b: _inside(b, around))
+
+
+def converted(handler: "Handler", convert: Conversion) -> "Handler":
+    """A handler that takes bytes, and makes its request of them by `convert`."""
+    if handler.request_streaming:
+        return _remade(handler, None, lambda b: _after(b, lambda r: _each(convert, r)))
+    return _remade(handler, None, lambda b: _after(b, convert))
+
+
+def _remade(
+    handler: "Handler", deserializer: Conversion | None, wrap: Callable[[Any], Any]
+) -> "Handler":
+    kind, make = _KINDS[handler.request_streaming, handler.response_streaming]
+    behaviour = wrap(getattr(handler, kind))
+    return make(
+        behaviour,
+        request_deserializer=deserializer,
+        response_serializer=handler.response_serializer,
+    )
+
+
+def _inside(behaviour: Any, around: Around) -> Any:
+    async def call(request: Any, context: Context) -> Any:
+        async with around(context):
+            return await behaviour(request, context)
+
+    async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
+        async with around(context), aclosing(behaviour(request, context)) as responses:
+            async for response in responses:
+                yield response
+
+    return stream if isasyncgenfunction(behaviour) else call
+
+
+def _after(behaviour: Any, convert: Conversion) -> Any:
+    async def call(request: Any, context: Context) -> Any:
+        return await behaviour(convert(request), context)
+
+    async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
+        async with aclosing(behaviour(convert(request), context)) as responses:
+            async for response in responses:
+                yield response
+
+    return stream if isasyncgenfunction(behaviour) else call
+
+
+async def _each(convert: Conversion, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield convert(request)
