@@ -27,6 +27,7 @@ class ServerConfig:
         forbidden: substrings that no string may have, whoever asks.
         is_shared: other processes listen on the same port.
         grace: seconds that calls under way have after a signal to stop.
+        reload_interval: seconds between two looks at the repository; 0 looks when it is told to alone.
     """
 
     repository: Path
@@ -38,6 +39,7 @@ class ServerConfig:
     forbidden: tuple[str, ...] = ()
     is_shared: bool = False
     grace: float = 30.0
+    reload_interval: float = 5.0
 
     def __post_init__(self) -> None:
         match = _ADDRESS.fullmatch(self.listen)
@@ -47,6 +49,7 @@ class ServerConfig:
         checks.whole("threads", self.threads, 1, 1024)
         checks.whole("prefix_cache", self.prefix_cache, 0, 2**40)
         checks.real("grace", self.grace, 0.0, 86400.0)
+        checks.real("reload_interval", self.reload_interval, 0.0, 86400.0)
 
     @property
     def host(self) -> str:
