@@ -32,6 +32,7 @@ class ServerConfig:
         read_timeout: seconds for which a stream's reader may take nothing before it is cut.
         lame_duck: seconds after SIGTERM in which all is still served while health says NOT_SERVING.
         grace: seconds that calls under way have after that.
+        reload_interval: seconds between two looks at the repository; 0 looks when it is told to alone.
     """
 
     repository: Path
@@ -46,6 +47,7 @@ class ServerConfig:
     read_timeout: float = 30.0
     lame_duck: float = 1.0
     grace: float = 30.0
+    reload_interval: float = 5.0
 
     def __post_init__(self) -> None:
         match = _ADDRESS.fullmatch(self.listen)
@@ -60,6 +62,7 @@ class ServerConfig:
         checks.real("read_timeout", self.read_timeout, 0.1, 86400.0)
         checks.real("lame_duck", self.lame_duck, 0.0, 86400.0)
         checks.real("grace", self.grace, 0.0, 86400.0)
+        checks.real("reload_interval", self.reload_interval, 0.0, 86400.0)
 
     @property
     def host(self) -> str:

@@ -9,7 +9,8 @@ MakemoreError                what was wrong, where, and what to do; the command 
  │   ├─ Exhausted            too much is asked for at once: try again later
  │   └─ Unavailable          not ready, or going away: try again
  │       └─ NoServer         nothing answers at the address
- └─ BadModel                 a published version that the repository refuses
+ ├─ BadModel                 a published version that the repository refuses
+ └─ Unwritable               a file that cannot be written
 
 The engine raises these and knows no gRPC type; `serving.api.status` turns them into statuses.
 """
@@ -82,3 +83,9 @@ class NoServer(Unavailable):
 
 class BadModel(MakemoreError):
     """A model's files do not keep the step-graph contract; the text says which and how."""
+
+
+class Unwritable(MakemoreError):
+    """A file cannot be written; what was there before is as it was."""
+
+    exit_status = 1

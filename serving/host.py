@@ -1,23 +1,45 @@
-"""The models that are being served, each with an engine that runs."""
+"""The models that are being served, each with an engine that runs it, while the repository changes."""
 
 import logging
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 
+from serving.catalogue import Catalogue
 from serving.engine.admission import MAX_QUEUE
 from serving.engine.engine import PREFIX_CACHE, Engine
-from serving.errors import NotFound, Unavailable
-from serving.repository import Model, Repository
+from serving.engine.session import StepSession
+from serving.errors import BadModel, NotFound, Unavailable
+from serving.repository import Model, Refusal, Repository
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Served:
+    """What is served at one moment; replaced as a whole, so that a call sees one state of it."""
+
+    catalogue: Catalogue
+    engines: Mapping[StepSession, Engine]
+
+    def find(self, asked: str) -> tuple[Model, Engine]:
+        """See Host.find."""
+        model = self.catalogue.find(asked)
+        return model, self.engines[model.session]
 
 
 class Host:
     """Every model of a repository, warmed up.
 
     Args:
-        repository: read by `start`.
+        repository: read by `start` and `reload`.
         max_rows: strings that each engine runs at once.
         prefix_cache: bytes that each engine's prefix tree may take.
         max_queue: seconds of work that may wait for each engine.
+
+    Attributes:
+        reloads: how many versions were swapped in after the start, and how many things were refused.
     """
 
     def __init__(
@@ -31,8 +53,13 @@ class Host:
         self.max_rows = max_rows
         self.prefix_cache = prefix_cache
         self.max_queue = max_queue
-        self._engines: dict[str, Engine] = {}
-        self._is_ready = False
+        self.reloads: Counter[str] = Counter(accepted=0, refused=0)
+        self._served: Served | None = None
+        self._begun: dict[StepSession, Engine] = {}  # every engine that runs, retired ones too
+        self._users: Counter[Engine] = Counter()
+        self._told: set[Refusal] = set()
+        self._lock = threading.Lock()  # of what is served and who uses it; never held for long
+        self._loading = threading.Lock()
         self._is_given_up = False
 
     def start(self) -> None:
@@ -40,44 +67,125 @@ class Host:
 
         Raises:
             NotFound: no model is left, or the default is not among them.
+            Unavailable: it was given up.
         """
-        self.repository.load()
-        for model in self.repository.list():
-            if self._is_given_up:
-                return
-            self._start_engine(model)
-        for refusal in self.repository.refusals:
-            log.warning("refused %s: %s", refusal.path, refusal.reason)
-        if not self._engines:
-            raise NotFound(f"{self.repository.path} has no model that can be served")
-        if self.repository.default:
-            self.repository.find("")
-        self._is_ready = True
+        with self._loading:
+            self.repository.load(self._begin)
+            catalogue = self.repository.catalogue
+            self._tell()
+            if not catalogue.models:
+                raise NotFound(f"{self.repository.path} has no model that can be served")
+            if catalogue.default:
+                catalogue.find("")
+            self._swap(catalogue)
 
-    def _start_engine(self, model: Model) -> None:
+    def reload(self) -> None:
+        """Take over what has changed in the repository; calls under way finish on what they began with.
+
+        What is refused is logged with its reason, once, and what was served before stays.
+        """
+        with self._loading:
+            try:
+                self.repository.load(self._begin)
+            except Unavailable:
+                return
+            except Exception as error:  # of a disk that is taken away, there are many
+                self._tell(Refusal(self.repository.path, f"cannot be read: {error}"))
+            else:
+                self._tell()
+                self._swap(self.repository.catalogue)
+
+    def _begin(self, model: Model) -> None:
+        if self._is_given_up:
+            raise Unavailable("the server is to end")
         try:
             engine = Engine(model.session, self.max_rows, self.prefix_cache, self.max_queue)
             engine.start()
         except Exception as error:  # the runtime raises many kinds
-            self.repository.refuse(model.folder, f"the first step fails: {error}")
-        else:
-            self._engines[model.full_name] = engine
+            raise BadModel(f"the first step fails: {error}") from error
+        with self._lock:
+            self._begun[model.session] = engine
+
+    def _swap(self, catalogue: Catalogue) -> None:
+        """Serve this from now on; engines that nobody asks any more are ended."""
+        before = self._served
+        with self._lock:
+            engines: dict[StepSession, Engine] = {
+                model.session: self._begun[model.session] for model in catalogue.list()
+            }
+            self._served = after = Served(catalogue, engines)
+            for engine in self._retired():
+                self._end_if_unused(engine)
+        if before is not None:
+            self._tell_changes(before, after)
+
+    def _retired(self) -> list[Engine]:
+        served = self._served.engines if self._served else {}
+        return [engine for session, engine in self._begun.items() if session not in served]
+
+    def _end_if_unused(self, engine: Engine) -> None:
+        """Let the thread of a retired engine end once nobody needs it; under the lock."""
+        if not self._users[engine]:
+            engine.close()
+            del self._begun[engine.session], self._users[engine]
+
+    def _tell_changes(self, before: Served, after: Served) -> None:
+        for model in after.catalogue.list():
+            if model.session not in before.engines:
+                self.reloads["accepted"] += 1
+                log.info("serving %s, SHA-256 %s", model.full_name, model.digest)
+        for model in before.catalogue.list():
+            if model.session not in after.engines:
+                log.info("%s, SHA-256 %s, is served no more", model.full_name, model.digest)
+
+    def _tell(self, *more: Refusal) -> None:
+        """Log what is refused, unless it was before."""
+        refusals = [*self.repository.refusals, *more]
+        for refusal in refusals:
+            if refusal not in self._told:
+                self.reloads["refused"] += self._served is not None
+                log.warning("refused %s: %s", refusal.path, refusal.reason)
+        self._told = set(refusals)
 
     def find(self, asked: str) -> tuple[Model, Engine]:
         """The model that a request means, and its engine.
 
         Raises:
             Unavailable: the models are still being loaded.
-            NotFound, InvalidArgument: see Repository.find.
+            NotFound, InvalidArgument: see Catalogue.find.
         """
-        if not self._is_ready:
+        if self._served is None:
             raise Unavailable("the models are still being loaded; try again")
-        model = self.repository.find(asked)
-        return model, self._engines[model.full_name]
+        return self._served.find(asked)
+
+    def take(self, asked: str) -> tuple[Model, Engine]:
+        """As `find`, and the engine stays until `give_back`, whatever happens to the model."""
+        with self._lock:
+            model, engine = self.find(asked)
+            self._users[engine] += 1
+        return model, engine
+
+    def give_back(self, engine: Engine) -> None:
+        """What was taken is not needed any more."""
+        with self._lock:
+            self._users[engine] -= 1
+            if engine in self._retired():
+                self._end_if_unused(engine)
 
     def models(self) -> list[Model]:
         """All of them, by name, then by version."""
-        return self.repository.list() if self._is_ready else []
+        return self._served.catalogue.list() if self._served else []
+
+    def engines(self) -> dict[str, Engine]:
+        """The engines of the models that are served, by the models' full names."""
+        served = self._served
+        if served is None:
+            return {}
+        return {m.full_name: served.engines[m.session] for m in served.catalogue.list()}
+
+    def running(self) -> list[Engine]:
+        """Every engine that has calls or may get some, those of retired models too."""
+        return list(self._begun.values())
 
     def give_up(self) -> None:
         """Start no more engines: the server is to end before it has begun."""
@@ -85,5 +193,7 @@ class Host:
 
     def stop(self) -> None:
         """Let every engine finish what it has, and end it."""
-        for engine in self._engines.values():
-            engine.stop()
+        self.give_up()
+        with self._loading:
+            for engine in self.running():
+                engine.stop()

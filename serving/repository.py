@@ -1,30 +1,35 @@
-"""Published models on disk: which there are, whether they are whole, and which one a name means.
+"""Published models on disk: which there are, whether they are whole, and what has changed.
 
-A version whose files do not hold what they promise is refused with its reason; the others are served.
+A version whose files do not hold what they promise is refused with its reason; the others are served,
+and so is what was loaded from its folder before.
 """
 
 import hashlib
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from serving import aliases
+from serving.catalogue import NAME, VERSION, Aliases, Catalogue
 from serving.constraints.taken import Known
 from serving.engine.session import OrtSession
-from serving.errors import BadModel, InvalidArgument, NotFound
+from serving.errors import BadModel, NotFound, Unavailable
 from serving.manifest import Manifest
 from serving.quoting import printable, quoted
 
 MODEL = "model.onnx"
 KNOWN = "known.u64"
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
-VERSION = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 SUM_LINE = re.compile(r"([0-9a-f]{64}) [ *]([A-Za-z0-9._-]+)", re.ASCII)
+
+Stamp = tuple[tuple[str, int, int, int], ...]
 
 
 @dataclass(frozen=True)
 class Model:
-    """A version that can be served."""
+    """A version that can be served; `aliases` are the other names for it."""
 
     folder: Path
     name: str
@@ -32,6 +37,7 @@ class Model:
     digest: str
     session: OrtSession
     known: Known | None = None
+    aliases: tuple[str, ...] = ()
 
     @property
     def manifest(self) -> Manifest:
@@ -46,10 +52,25 @@ class Model:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A version that is not served, and why."""
+    """Something on disk that is not taken over, and why."""
 
     path: Path
     reason: str
+
+
+@dataclass(frozen=True)
+class Version:
+    """What is known of a version's folder.
+
+    Attributes:
+        stamp: of the files that were last looked at.
+        model: the last that was good; None if there was none.
+        reason: why those files are refused; empty if they are not.
+    """
+
+    stamp: Stamp
+    model: Model | None
+    reason: str = ""
 
 
 def read_verified(folder: Path) -> dict[str, bytes]:
@@ -91,75 +112,143 @@ def load_version(folder: Path, threads: int = 1) -> Model:
     return Model(folder, name, int(folder.name), digest, session, known)
 
 
+def stamp_of(folder: Path) -> Stamp:
+    """What is another whenever a file of the folder was written: names, numbers, sizes, times.
+
+    Times are only compared for being the same, so a clock that jumps does no harm.
+    """
+    with suppress(OSError):
+        every = [(entry.name, entry.stat()) for entry in os.scandir(folder)]
+        return tuple(sorted((name, s.st_ino, s.st_size, s.st_ctime_ns) for name, s in every))
+    return ()
+
+
+def accept(model: Model) -> None:
+    """Nothing more is asked of a model than that it was loaded."""
+
+
 class Repository:
-    """The versions found in a folder. `load` reads it; nothing is read before."""
+    """The versions found in a folder. `load` reads it, again whenever it is called.
+
+    Attributes:
+        catalogue: what is served, once it was read.
+    """
 
     def __init__(self, path: Path, default: str = "", threads: int = 1) -> None:
         self.path = path
         self.default = default
         self.threads = threads
-        self.models: dict[str, dict[int, Model]] = {}
-        self.refusals: list[Refusal] = []
+        self.catalogue = Catalogue({}, {}, default)
+        self._versions: dict[Path, Version] = {}
+        self._others: dict[Refusal, None] = {}
 
-    def load(self) -> None:
-        """Load every version; what is refused is in `refusals`.
+    @property
+    def refusals(self) -> list[Refusal]:
+        """What is refused of what is there now."""
+        versions = self._versions.items()
+        return [*(Refusal(p, printable(v.reason)) for p, v in versions if v.reason), *self._others]
+
+    def load(self, begin: Callable[[Model], object] = accept) -> None:
+        """Load every version that is new or has changed; what is refused is in `refusals`.
+
+        Args:
+            begin: is given each of them before it is served; raising refuses it.
 
         Raises:
             NotFound: the folder is not there.
+            OSError: it cannot be read.
+            Unavailable: raised by `begin`, to end it all.
         """
         if not self.path.is_dir():
             raise NotFound(f"{self.path} is no folder of models; publish one with makemore export")
-        for folder in self._folders():
-            try:
-                model = load_version(folder, self.threads)
-            except BadModel as error:
-                self.refuse(folder, str(error))
-            except Exception as error:  # whatever one version holds, the others are served
-                self.refuse(folder, f"cannot be loaded: {type(error).__name__}: {error}")
-            else:
-                self.models.setdefault(model.name, {})[model.version] = model
+        versions = {folder: self._look(folder, begin) for folder in self._folders()}
+        self._others = {}
+        kept = self._irreplaceable(versions)
+        catalogue = self._catalogue_of({**kept, **versions})
+        meant = _default_of(self.catalogue)
+        if meant and meant not in versions and not _default_of(catalogue):
+            kept[meant] = self._versions[meant]
+            catalogue = self._catalogue_of({**kept, **versions})
+        for folder in kept:
+            self._refuse(folder, "is gone, but served on: there is nothing to take its place")
+        self._versions, self.catalogue = {**kept, **versions}, catalogue
+
+    def _refuse(self, path: Path, reason: str) -> None:
+        self._others[Refusal(path, printable(reason))] = None
 
     def _folders(self) -> Iterator[Path]:
         for name in sorted(p for p in self.path.iterdir() if NAME.fullmatch(p.name) and p.is_dir()):
             versions = [p for p in name.iterdir() if VERSION.fullmatch(p.name) and p.is_dir()]
             yield from sorted(versions, key=lambda p: int(p.name))
 
-    def refuse(self, folder: Path, reason: str) -> None:
-        """Note that a version is not served; takes it out if it was."""
-        self.refusals.append(Refusal(folder, printable(reason)))
-        self.models.get(folder.parent.name, {}).pop(int(folder.name), None)
-        self.models = {name: versions for name, versions in self.models.items() if versions}
+    def _look(self, folder: Path, begin: Callable[[Model], object]) -> Version:
+        """What a folder holds now; nothing is read if it has not changed."""
+        stamp, before = stamp_of(folder), self._versions.get(folder)
+        if before is not None and before.stamp == stamp:
+            return before
+        try:
+            model = load_version(folder, self.threads)
+            begin(model)
+        except Unavailable:
+            raise
+        except BadModel as error:
+            reason = str(error)
+        except Exception as error:  # whatever one version holds, the others are served
+            reason = f"cannot be loaded: {type(error).__name__}: {error}"
+        else:
+            return Version(stamp, model)
+        return Version(stamp, before.model if before else None, reason)
+
+    def _irreplaceable(self, versions: Mapping[Path, Version]) -> dict[Path, Version]:
+        """What is gone from disk but is served on.
+
+        That is everything if nothing is left at all, as when a disk is taken away, and what was good of
+        a model that has only bad versions now.
+        """
+        gone = {p: v for p, v in self._versions.items() if p not in versions and v.model}
+        if not versions:
+            return gone
+        good = {folder.parent for folder, version in versions.items() if version.model}
+        bad = {folder.parent for folder in versions} - good
+        return {folder: version for folder, version in gone.items() if folder.parent in bad}
+
+    def _catalogue_of(self, versions: Mapping[Path, Version]) -> Catalogue:
+        models = [version.model for version in versions.values() if version.model]
+        served: dict[str, set[int]] = {}
+        for model in models:
+            served.setdefault(model.name, set()).add(model.version)
+        meanings = {name: self._aliases_of(name, its) for name, its in served.items()}
+        return Catalogue.of(models, meanings, self.default)
+
+    def _aliases_of(self, name: str, served: Set[int]) -> Aliases:
+        """What the aliases of a model mean: what they did before, as long as the new is not served."""
+        folder, before = self.path / name, self.catalogue.aliases.get(name, {})
+        if not folder.is_dir():
+            return before
+        try:
+            found = aliases.read(folder)
+        except BadModel as error:
+            self._refuse(folder, str(error))
+            return before
+        for alias, version in found.items():
+            if version not in served:
+                reason = f"{aliases.FILE}: '{alias}' means version {version}, which is not served"
+                self._refuse(folder, reason)
+                if before.get(alias) in served:
+                    found[alias] = before[alias]
+        return found
 
     def list(self) -> list[Model]:
         """Every version, by name, then by version."""
-        return [m for _, vs in sorted(self.models.items()) for _, m in sorted(vs.items())]
+        return self.catalogue.list()
 
     def find(self, asked: str) -> Model:
-        """The version that `names`, `names@2` or `models/names@2` means; empty for the default.
+        """The version that a name means; see Catalogue.find."""
+        return self.catalogue.find(asked)
 
-        Raises:
-            NotFound: there is none.
-            InvalidArgument: none is named, and there is no default.
-        """
-        if not asked:
-            asked = self._default()
-        name, at, version = asked.removeprefix("models/").partition("@")
-        versions = self.models.get(name, {})
-        if not versions or (at and not VERSION.fullmatch(version)):
-            raise NotFound(f"there is no model {quoted(asked)}; there are: {self._names()}")
-        if version and int(version) not in versions:
-            raise NotFound(
-                f"the model '{name}' has no version {version}; it has: "
-                f"{', '.join(map(str, sorted(versions)))}"
-            )
-        return versions[int(version) if version else max(versions)]
 
-    def _default(self) -> str:
-        if self.default:
-            return self.default
-        if len(self.models) != 1:
-            raise InvalidArgument("model", f"must name one of: {self._names()}")
-        return next(iter(self.models))
-
-    def _names(self) -> str:
-        return ", ".join(sorted(self.models)) or "none"
+def _default_of(catalogue: Catalogue) -> Path | None:
+    """The folder of the default that was asked for, if it is there."""
+    with suppress(NotFound):
+        return catalogue.find("").folder if catalogue.default else None
+    return None

@@ -22,6 +22,7 @@ from serving.config import ServerConfig
 from serving.errors import Unavailable
 from serving.host import Host
 from serving.options import MAX_CALLS, server_options
+from serving.reload import Reloader
 from serving.repository import Repository
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,9 @@ class Server:
         repository = Repository(config.repository, config.default_model, config.threads)
         self.host = Host(repository, config.max_rows, config.prefix_cache, config.max_queue)
         self._health = HealthServicer()
+        self._healthy: set[str] = set()
+        self._reloader = Reloader(config.reload_interval, self._reload)
+        self._reloading: asyncio.Task[None] | None = None
         self._server: grpc.aio.Server | None = None
         self._stopping: asyncio.Future[None] | None = None
 
@@ -75,8 +79,8 @@ class Server:
         except BaseException:
             await self.stop(0)
             raise
-        for name in self._health_names():
-            await self._health.set(name, SERVING)
+        await self._tell_health()
+        self._reloading = asyncio.create_task(self._reloader.run())
 
     def _build(self) -> grpc.aio.Server:
         server = grpc.aio.server(
@@ -102,10 +106,25 @@ class Server:
         """The models that are served, for people."""
         return ", ".join(f"{m.name}@{m.version}" for m in self.host.models())
 
-    def _health_names(self) -> list[str]:
-        models = self.host.models()
-        names = {name for m in models for name in (m.full_name, f"models/{m.name}")}
-        return ["", *SERVICES, *sorted(names)]
+    def reload_soon(self) -> None:
+        """Look at the repository again, without waiting for the interval's end."""
+        self._reloader.ask()
+
+    async def _reload(self) -> None:
+        await asyncio.to_thread(self.host.reload)
+        await self._tell_health()
+
+    async def _tell_health(self) -> None:
+        """SERVING for the server, its services, its models; NOT_SERVING for models that are gone."""
+        names = {"", *SERVICES}
+        for model in self.host.models():
+            named = f"models/{model.name}"
+            names |= {named, model.full_name, *(f"{named}@{alias}" for alias in model.aliases)}
+        for name in sorted(names):
+            await self._health.set(name, SERVING)
+        for name in sorted(self._healthy - names):
+            await self._health.set(name, NOT_SERVING)
+        self._healthy = names
 
     async def lame_duck(self, seconds: float) -> None:
         """Say NOT_SERVING and go on serving, so that callers go elsewhere before anything is refused."""
@@ -122,6 +141,8 @@ class Server:
         await asyncio.shield(self._stopping)
 
     async def _stop(self, grace: float) -> None:
+        if self._reloading is not None:
+            self._reloading.cancel()
         await self._health.end()
         if self._server is not None:
             await self._server.stop(grace)
@@ -149,7 +170,7 @@ class Signals:
 
 
 async def run(config: ServerConfig, announce: Callable[[Server], None]) -> None:
-    """Serve until SIGTERM or SIGINT, then drain; a second signal ends at once.
+    """Serve until SIGTERM or SIGINT, then drain; a second signal ends at once. SIGHUP reloads.
 
     Args:
         config: how to serve.
@@ -157,6 +178,7 @@ async def run(config: ServerConfig, announce: Callable[[Server], None]) -> None:
     """
     server, signals = Server(config), Signals()
     signals.listen()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, server.reload_soon)
     starting = asyncio.create_task(server.start())
     stopping, at_once = (asyncio.create_task(s.wait()) for s in (signals.first, signals.second))
     await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)

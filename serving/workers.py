@@ -38,6 +38,7 @@ def serve(config: ServerConfig, count: int, announce: Callable[[str, int], None]
     context = multiprocessing.get_context("spawn")
     with reserved(config) as port:
         shared = replace(config, listen=f"{config.host}:{port}", is_shared=True)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which they inherit, until they can heed it
         ours, theirs = zip(*(context.Pipe(duplex=False) for _ in range(count)), strict=True)
         processes = [context.Process(target=_work, args=(shared, end)) for end in theirs]
         for process, end in zip(processes, theirs, strict=True):
@@ -47,6 +48,7 @@ def serve(config: ServerConfig, count: int, announce: Callable[[str, int], None]
         names = [_heard(end) for end in ours]
         if all(names):
             announce(names[0], port)
+            signal.signal(signal.SIGHUP, lambda number, frame: tell(processes, number))
             wait([process.sentinel for process in processes])
         for process in processes:
             if not stopping.is_set():  # a second signal would end what is under way
@@ -77,15 +79,20 @@ def reserved(config: ServerConfig) -> Iterator[int]:
         ) from None
 
 
+def tell(processes: Sequence[BaseProcess], number: int) -> None:
+    """Send a signal to those that run."""
+    for process in processes:
+        if process.is_alive() and process.pid is not None:
+            os.kill(process.pid, number)
+
+
 def forward(processes: Sequence[BaseProcess]) -> threading.Event:
     """Pass on the signals that stop a server; set once there was one."""
     stopping = threading.Event()
 
     def pass_on(number: int, frame: FrameType | None) -> None:
         stopping.set()
-        for process in processes:
-            if process.is_alive() and process.pid is not None:
-                os.kill(process.pid, number)
+        tell(processes, number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, pass_on)

@@ -6,6 +6,7 @@ import grpc
 
 from makemore.v1 import model_service_pb2 as model_pb
 from makemore.v1 import model_service_pb2_grpc as model_grpc
+from serving.catalogue import NAME, VERSION
 from serving.errors import InvalidArgument
 from serving.host import Host
 from serving.manifest import PARTS
@@ -44,13 +45,14 @@ class ModelService(model_grpc.ModelServiceServicer):
 
 
 def page_start(token: str, models: list[Model]) -> int:
-    """How many models come up to and including the one that a page token names."""
+    """How many models come up to and including the one that a page token names, there or gone."""
     if not token:
         return 0
-    names = [model.full_name for model in models]
-    if token not in names:
+    name, _, version = token.removeprefix("models/").partition("@")
+    if not (NAME.fullmatch(name) and VERSION.fullmatch(version)):
         raise InvalidArgument("page_token", "is not one that ListModels gave; start anew")
-    return names.index(token) + 1
+    place = (name, int(version))
+    return sum((model.name, model.version) <= place for model in models)
 
 
 def model_message(model: Model) -> model_pb.Model:
@@ -61,6 +63,7 @@ def model_message(model: Model) -> model_pb.Model:
         name=model.full_name,
         version=model.version,
         digest=model.digest,
+        aliases=model.aliases,
         architecture=manifest.architecture,
         alphabet=manifest.alphabet,
         max_length=manifest.max_length,

@@ -31,6 +31,7 @@ from serving.engine.job import Read, Reading
 from serving.errors import DeadlineExceeded, InvalidArgument
 from serving.host import Host
 from serving.limits import MAX_N, MAX_PREFIXES, MAX_STREAM_N, MAX_TEXTS
+from serving.repository import Model
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -51,11 +52,18 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
     def _mailbox(self) -> Mailbox:
         return Mailbox()
 
+    def _take(self, asked: str, context: Context) -> tuple[Model, Engine]:
+        """The model that a call means, and its engine, which stays until the call is over."""
+        model, engine = self._host.take(asked)
+        over: Any = lambda _: self._host.give_back(engine)  # noqa: E731 - grpc's stubs have a class
+        context.add_done_callback(over)
+        return model, engine
+
     async def Generate(  # noqa: D102 - told by the proto
         self, request: pb.GenerateRequest, context: Context
     ) -> pb.GenerateResponse:
         arrived = time.monotonic()
-        model, engine = self._host.find(request.model)
+        model, engine = self._take(request.model, context)
         drawing = await drawing_of(request, model, deadline_of(context), MAX_N, self._forbidden)
         job = drawing.job
         engine.submit(job)
@@ -75,7 +83,7 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
         self, request: pb.StreamGenerateRequest, context: Context
     ) -> AsyncIterator[pb.StreamGenerateResponse]:
         asked = request.request
-        model, engine = self._host.find(asked.model)
+        model, engine = self._take(asked.model, context)
         asked.allow_partial = True
         drawing = await drawing_of(
             asked, model, deadline_of(context), MAX_STREAM_N, self._forbidden
@@ -92,7 +100,7 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
             yield response
 
     async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:  # noqa: D102
-        model, engine = self._host.find(request.model)
+        model, engine = self._take(request.model, context)
         checks.whole("texts: strings", len(request.texts), 1, MAX_TEXTS)
         manifest = model.manifest
         found = [encoded(text, manifest) for text in request.texts]
@@ -109,7 +117,7 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
     async def NextCharacters(  # noqa: D102
         self, request: pb.NextCharactersRequest, context: Context
     ) -> pb.NextCharactersResponse:
-        model, engine = self._host.find(request.model)
+        model, engine = self._take(request.model, context)
         checks.whole("prefixes: strings", len(request.prefixes), 1, MAX_PREFIXES)
         checks.whole("top", request.top, 0, 2**31 - 1)
         manifest = model.manifest
@@ -130,7 +138,7 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
     async def ListTopStrings(  # noqa: D102
         self, request: pb.ListTopStringsRequest, context: Context
     ) -> pb.ListTopStringsResponse:
-        model, engine = self._host.find(request.model)
+        model, engine = self._take(request.model, context)
         search = await search_of(request, model, self._forbidden)
         stop = partial_at(deadline_of(context))
         with suppress(DeadlineExceeded):

@@ -36,6 +36,7 @@ COMMANDS = {
     ),
     "export": Target("trainer.cli.export", "train", "Publish a run as a step graph."),
     "serve": Target("serving.cli.serve", "serve", "Serve published models over gRPC."),
+    "alias": Target("serving.cli.alias", "serve", "Give a version of a model another name."),
     "generate": Target("serving.cli.generate", "serve", "Ask a running server for strings."),
     "score": Target("serving.cli.score", "serve", "Tell how likely the lines of a file are."),
     "next": Target("serving.cli.next", "serve", "Tell which characters may come next."),

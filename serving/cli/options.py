@@ -14,7 +14,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 CALLING = (
     click.option("--address", default=LISTEN, show_default=True, help="host:port of the server."),
-    click.option("--model", default="", help="names, or names@2.  [default: the server's]"),
+    click.option(
+        "--model", default="", help="names, names@2 or names@stable.  [default: the server's]"
+    ),
     click.option("--timeout", default=TIMEOUT, show_default=True, help="Seconds to wait."),
 )
 CONSTRAINTS = (

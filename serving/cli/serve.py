@@ -61,6 +61,12 @@ from serving.workers import serve
     "--grace", default=30.0, show_default=True, help="Seconds for calls under way after that."
 )
 @click.option(
+    "--reload-interval",
+    default=5.0,
+    show_default=True,
+    help="Seconds between two looks at the repository; 0 looks at SIGHUP alone.",
+)
+@click.option(
     "--workers", default=1, show_default=True, help="Processes that share the port and the calls."
 )
 def command(

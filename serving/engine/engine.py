@@ -129,11 +129,15 @@ class Engine:
         """Look again what may run: samples were collected from a sink."""
         self._inbox.put(None)
 
-    def stop(self) -> None:
-        """Finish what was submitted, then end the thread."""
+    def close(self) -> None:
+        """Take no more jobs; the thread ends when those that were submitted are finished."""
         with self._lock:
             self._closing.set()
             self._inbox.put(None)
+
+    def stop(self) -> None:
+        """Finish what was submitted, then end the thread."""
+        self.close()
         if self._thread.is_alive():
             self._thread.join()
 

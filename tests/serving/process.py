@@ -3,7 +3,7 @@
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,9 +11,11 @@ SERVE = [sys.executable, "-m", "serving", "serve"]
 
 
 @contextmanager
-def serving(repository: Path, *flags: str) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+def serving(
+    repository: Path, *flags: str, command: Sequence[str] = SERVE
+) -> Iterator[tuple["subprocess.Popen[str]", str]]:
     """A server process and its address."""
-    command = [*SERVE, "--repository", str(repository), "--listen", "127.0.0.1:0", *flags]
+    command = [*command, "--repository", str(repository), "--listen", "127.0.0.1:0", *flags]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

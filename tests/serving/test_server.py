@@ -105,7 +105,7 @@ def test_a_signal_while_models_load_ends_the_server(monkeypatch: pytest.MonkeyPa
     loading = threading.Event()
     announced: list[Server] = []
 
-    def load(self: Repository) -> None:
+    def load(self: Repository, begin: object) -> None:
         loading.set()
         time.sleep(0.3)
 

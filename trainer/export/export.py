@@ -6,6 +6,7 @@ from typing import Any
 
 import onnx
 
+from serving.catalogue import check_name
 from serving.engine.session import OrtSession
 from serving.fingerprint import FUNCTION, fingerprints
 from serving.manifest import Manifest
@@ -16,7 +17,7 @@ from trainer.export import graph
 from trainer.export.card import model_card
 from trainer.export.held_out import held_out
 from trainer.export.parity import BATCH_SIZES, check_parity
-from trainer.export.publish import Taken, check_name, next_version, publish
+from trainer.export.publish import Taken, next_version, publish
 from trainer.models.base import CharModel
 from trainer.run import Run
 from trainer.torch_session import TorchSession, bare_manifest

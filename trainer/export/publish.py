@@ -7,8 +7,6 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from serving.errors import InvalidArgument
-from serving.repository import NAME
 from trainer import files
 from trainer.errors import RunError
 
@@ -20,15 +18,6 @@ class Taken(RunError):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(f"cannot write {folder}: it is there already")
-
-
-def check_name(name: str) -> None:
-    """Raise InvalidArgument unless a model may be called so."""
-    if not NAME.fullmatch(name):
-        raise InvalidArgument(
-            "name",
-            f"'{name}' must be 1 to 63 of a-z, 0-9, '.', '_' and '-', the first a letter or digit",
-        )
 
 
 def next_version(folder: Path) -> int:

@@ -167,8 +167,9 @@ class GenerateRequest(_message.Message):
     n: _builtins.int
     """Optional. How many strings to make: 1 to 1,000, in StreamGenerate 1 to 100,000. 0 or unset means 1."""
     model: _builtins.str
-    """Optional. The model: `names` for the highest version, or `names@2` for one version; a leading
-    `models/` is allowed. Unset or empty means the server's default model.
+    """Optional. The model: `names` for the highest version, `names@2` for one version, or `names@stable`
+    for the one that an alias means; a leading `models/` is allowed. Unset or empty means the server's
+    default model.
     """
     allow_partial: _builtins.bool
     """Optional. Whether to answer with what there is, shortly before the deadline, when not all strings

@@ -26,8 +26,9 @@ class GetModelRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Optional. The model: `names` for the highest version, or `names@2` for one version; a leading
-    `models/` is allowed. Unset or empty means the server's default model.
+    """Optional. The model: `names` for the highest version, `names@2` for one version, or `names@stable`
+    for the one that an alias means; a leading `models/` is allowed. Unset or empty means the server's
+    default model.
     """
     def __init__(
         self,
@@ -157,6 +158,7 @@ class Model(_message.Message):
     MAX_LENGTH_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
     RECOMMENDED_FIELD_NUMBER: _builtins.int
+    ALIASES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its full name: `models/names@1`."""
     version: _builtins.int
@@ -179,6 +181,10 @@ class Model(_message.Message):
     def recommended(self) -> Global___RecommendedSampling:
         """Whether unset fields of Sampling are drawn with values other than the defaults given there."""
 
+    @_builtins.property
+    def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Other names for this version: `stable` means that `names@stable` is this one, as of now."""
+
     def __init__(
         self,
         *,
@@ -190,10 +196,11 @@ class Model(_message.Message):
         max_length: _builtins.int = ...,
         metrics: _abc.Mapping[_builtins.str, Global___Metrics] | None = ...,
         recommended: Global___RecommendedSampling | None = ...,
+        aliases: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["recommended", b"recommended"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alphabet", b"alphabet", "architecture", b"architecture", "digest", b"digest", "max_length", b"max_length", "metrics", b"metrics", "name", b"name", "recommended", b"recommended", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "alphabet", b"alphabet", "architecture", b"architecture", "digest", b"digest", "max_length", b"max_length", "metrics", b"metrics", "name", b"name", "recommended", b"recommended", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

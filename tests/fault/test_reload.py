@@ -1,0 +1,160 @@
+"""Versions that are swapped under load: no call fails, and no answer is of two models."""
+
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from makemore.v1 import generation_service_pb2 as pb
+from makemore.v1.generation_service_pb2_grpc import GenerationServiceStub
+from serving.client import Client
+from serving.engine.reference import generate
+from serving.engine.sampling import SamplingParameters
+from serving.engine.session import OrtSession
+from tests.fault.figures import record
+from tests.fault.load import WRONG, Load
+from tests.serving.graphs import graph, manifest, model_bytes
+from tests.serving.process import SERVE, serving
+from trainer.export.publish import publish
+
+LENGTH = 24
+SEEDS = 8
+PLANTED = [sys.executable, "-m", "tests.fault.planted"]
+BAD = 7
+"""Every so many versions one is bad."""
+
+
+def content(version: int) -> bytes:
+    """A model that makes other strings than those of all other versions."""
+    table = np.random.default_rng(version).normal(size=(3, 3)) - [2, 0, 0]
+    return model_bytes(manifest(max_length=LENGTH), graph(table))
+
+
+@cache
+def expected(version: int, seed: int, n: int) -> list[str]:
+    """What the plain sampler draws with a version."""
+    session = OrtSession(content(version))
+    samples = generate(session, [], n, SamplingParameters(seed=seed), LENGTH)
+    return [sample.text for sample in samples]
+
+
+class Answers:
+    """Asks in every way in which an answer could be of two models, and holds what comes against each."""
+
+    def __init__(self) -> None:
+        self.versions: Counter[int] = Counter()
+
+    def ask(self, stub: GenerationServiceStub, number: int) -> None:
+        """Raise AssertionError when the strings are not those of the version that the answer names."""
+        seed = number % SEEDS
+        asked = pb.GenerateRequest(n=3, sampling=pb.Sampling(seed=seed))
+        match number % 20:
+            case 0:
+                asked.n = 200
+                header, *rest = stub.StreamGenerate(
+                    pb.StreamGenerateRequest(request=asked), timeout=30
+                )
+                self._check(header.header, [s for message in rest for s in message.samples], seed)
+            case 1:
+                self._check_top(stub.ListTopStrings(pb.ListTopStringsRequest(n=5), timeout=30))
+            case _:
+                response = stub.Generate(asked, timeout=30)
+                self._check(response, response.samples, seed)
+
+    def _check(self, answer: Any, samples: Any, seed: int) -> None:
+        version = int(answer.model.partition("@")[2])
+        self.versions[version] += 1
+        assert [sample.text for sample in samples] == expected(version, seed, len(samples))
+
+    def _check_top(self, answer: Any) -> None:
+        """A string's probability is that which the version gives to it."""
+        version = int(answer.model.partition("@")[2])
+        for string in answer.strings:
+            assert abs(string.log_prob - log_prob(version, string.text)) < 1e-4
+
+
+@cache
+def log_prob(version: int, text: str) -> float:
+    """Of a string and its end, by the version's table."""
+    table = np.random.default_rng(version).normal(size=(3, 3)) - [2, 0, 0]
+    logs = table - np.log(np.exp(table).sum(axis=1, keepdims=True))
+    ids = [0, *(" ab".index(character) for character in text), 0]
+    return float(sum(logs[a, b] for a, b in pairwise(ids)))
+
+
+def put(repository: Path, version: int) -> None:
+    """Publish a version and take the one before the last away."""
+    what = b"bad" if version % BAD == 0 else content(version)
+    publish(repository / "good" / str(version), {"model.onnx": what})
+    shutil.rmtree(repository / "good" / str(version - 2), ignore_errors=True)
+
+
+def swap(repository: Path, client: Client, versions: range) -> int:
+    """Publish version after version, each once the one before is served; how many bad ones there were."""
+    bad = 0
+    for version in versions:
+        put(repository, version)
+        if version % BAD == 0:
+            bad += 1
+            continue
+        end = time.monotonic() + 30
+        while client.get_model("good").version != version:
+            assert time.monotonic() < end, f"version {version} is not served"
+            time.sleep(0.02)
+    return bad
+
+
+def run(repository: Path, reloads: int, begin: Callable[[Load], Any], bug: str = "") -> Any:
+    """Reload under load; the load, what it found, and what `begin` made of it."""
+    answers = Answers()
+    put(repository, 1)
+    command = [*PLANTED, bug, "serve"] if bug else SERVE
+    with (
+        serving(repository, "--reload-interval", "0.1", command=command) as (process, address),
+        Client(address) as client,
+        Load(address, answers.ask) as load,
+    ):
+        before = begin(load)
+        bad = swap(repository, client, range(2, reloads + 2))
+        load.wait_for(20)
+        assert process.poll() is None
+    return load, answers, before, bad
+
+
+def test_no_call_fails_and_no_answer_is_of_two_models(tmp_path: Path) -> None:
+    load, answers, _, bad = run(tmp_path, 8, lambda load: load.wait_for(20))
+    assert load.failures == {}
+    assert len(answers.versions) > 3
+    assert bad == 1
+
+
+@pytest.mark.parametrize(
+    ("bug", "found"), [("mixed_up", WRONG), ("hasty", "UNAVAILABLE: the model is being")]
+)
+def test_a_bug_that_was_planted_is_found(tmp_path: Path, bug: str, found: str) -> None:
+    load, *_ = run(tmp_path, 12, lambda load: load.wait_for(20), bug)
+    assert any(failure.startswith(found) for failure in load.failures), load.failures
+
+
+@pytest.mark.fault
+def test_50_reloads_under_load(tmp_path: Path) -> None:
+    load, answers, rate, bad = run(tmp_path, 50, Load.rate)
+    assert load.failures == {}
+    assert len(answers.versions) >= 40
+    record(
+        "reload",
+        calls_a_second_before=round(rate),
+        reloads=50 - bad,
+        bad_versions_refused=bad,
+        versions_that_answered=len(answers.versions),
+        calls=load.calls,
+        errors=load.failures.total(),
+    )
