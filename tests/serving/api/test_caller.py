@@ -1,6 +1,7 @@
 """Whose a call is, seen from the job that the engine gets."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,9 +42,9 @@ def callers(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     submit = Engine.submit
 
-    def note(self: Engine, job: Job) -> None:
+    def note(self: Engine, job: Job, **others: Any) -> None:
         found.append(job.caller)
-        submit(self, job)
+        submit(self, job, **others)
 
     monkeypatch.setattr(Engine, "submit", note)
     return found
