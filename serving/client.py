@@ -6,7 +6,6 @@ with Client("127.0.0.1:50051") as client:
 """
 
 import json
-import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Self, TypeVar
@@ -18,13 +17,14 @@ from makemore.v1 import model_service_pb2 as model_pb
 from makemore.v1.generation_service_pb2_grpc import GenerationServiceStub
 from makemore.v1.model_service_pb2_grpc import ModelServiceStub
 from serving import checks
+from serving.addresses import is_loopback
 from serving.api.status import error_of
+from serving.credentials import Credentials, why_not_connected
 from serving.errors import InvalidArgument, NoServer, ServingError, Unavailable
 from serving.limits import MAX_PREFIXES, MAX_TEXTS
 
 TIMEOUT = 30.0
 MAX_TIMEOUT = 86400.0
-_LOOPBACK = re.compile(r"localhost[:]|127[.]|\[::1\]|unix:")
 
 # Calls have no side effect, so a lost one may be sent again; CANCELLED is what a call gets that reaches
 # a server just as it stops. The throttle keeps retries from burying a server that is overloaded.
@@ -58,19 +58,24 @@ class Client:
     Args:
         address: host:port.
         timeout: seconds that a call may take, retries included; at most a day.
+        credentials: whom it believes and what it shows; by default it speaks without TLS.
 
     Every method raises an error of serving.errors: InvalidArgument, NotFound, FailedPrecondition,
-    DeadlineExceeded, Unavailable, or ServingError for any other status.
+    DeadlineExceeded, Unauthenticated, Unavailable, or ServingError for any other status.
     """
 
-    def __init__(self, address: str, timeout: float = TIMEOUT) -> None:
+    def __init__(
+        self, address: str, timeout: float = TIMEOUT, credentials: Credentials | None = None
+    ) -> None:
         checks.real("timeout", timeout, 0.0, MAX_TIMEOUT)
         self.address = address
         self.timeout = timeout
         options: list[tuple[str, Any]] = [("grpc.service_config", json.dumps(SERVICE_CONFIG))]
-        if _LOOPBACK.match(address):
+        if is_loopback(address):
             options.append(("grpc.enable_http_proxy", 0))  # no proxy leads to this machine
-        self._channel = grpc.insecure_channel(address, options)
+        credentials = credentials or Credentials()
+        self._metadata = credentials.metadata(address)
+        self._channel = credentials.channel(address, options)
         self._generation = GenerationServiceStub(self._channel)
         self._models = ModelServiceStub(self._channel)
 
@@ -115,7 +120,9 @@ class Client:
                 request=_generate_request(prefix, n, settings), start_index=start_index
             )
         )
-        call = self._generation.StreamGenerate(request, timeout=self.timeout)
+        call = self._generation.StreamGenerate(
+            request, timeout=self.timeout, metadata=self._metadata
+        )
         try:
             yield from call
         except grpc.RpcError as failure:
@@ -182,13 +189,15 @@ class Client:
 
     def _call(self, method: Callable[..., Response], request: Any) -> Response:
         try:
-            return method(request, timeout=self.timeout)
+            return method(request, timeout=self.timeout, metadata=self._metadata)
         except grpc.RpcError as call:
             raise self._error(call) from None
 
     def _error(self, call: grpc.RpcError) -> ServingError:
         error = error_of(call)  # type: ignore[arg-type]  # grpc raises the call itself
         if isinstance(error, Unavailable) and "failed to connect" in str(error):
+            if why := why_not_connected(str(error)):
+                return Unavailable(f"no connection to the server at {self.address}: {why}; {error}")
             return NoServer(f"no server answers at {self.address}: {error}")
         return error
 

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serving import checks
+from serving.addresses import is_loopback
 from serving.engine.admission import MAX_QUEUE, STANDING
 from serving.errors import InvalidArgument
 from serving.quoting import quoted
+from serving.tls import TlsFiles
 
 LISTEN = "127.0.0.1:50051"
 _SIZE = re.compile(r"(\d{1,9}) ?(KiB|MiB|GiB)?", re.ASCII)
@@ -31,7 +33,11 @@ class ServerConfig:
         max_queue: seconds of work that may wait for each model before calls are refused.
         read_timeout: seconds for which a stream's reader may take nothing before it is cut.
         lame_duck: seconds after SIGTERM in which all is still served while health says NOT_SERVING.
-        grace: seconds that calls under way have after that.
+        tls_certificate: PEM file of the server's certificate and its chain; None serves without TLS.
+        tls_key: PEM file of its private key.
+        tls_client_ca: PEM file of the authorities whose certificates clients must have; None asks for none.
+        token_file: names and tokens of those who may call, see serving.tokens; None lets everybody.
+        grace: seconds that calls under way have after the lame duck.
         reload_interval: seconds between two looks at the repository; 0 looks when it is told to alone.
     """
 
@@ -46,6 +52,10 @@ class ServerConfig:
     max_queue: float = MAX_QUEUE
     read_timeout: float = 30.0
     lame_duck: float = 1.0
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
+    token_file: Path | None = None
     grace: float = 30.0
     reload_interval: float = 5.0
 
@@ -63,11 +73,31 @@ class ServerConfig:
         checks.real("lame_duck", self.lame_duck, 0.0, 86400.0)
         checks.real("grace", self.grace, 0.0, 86400.0)
         checks.real("reload_interval", self.reload_interval, 0.0, 86400.0)
+        self._check_security()
+
+    def _check_security(self) -> None:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise InvalidArgument("tls_key", "and tls_certificate are given together or not at all")
+        if self.tls_certificate is None and self.tls_client_ca is not None:
+            raise InvalidArgument("tls_client_ca", "needs tls_certificate and tls_key")
+        if self.token_file and not self.tls_certificate and not is_loopback(self.listen):
+            raise InvalidArgument(
+                "token_file",
+                f"needs tls_certificate and tls_key: on {quoted(self.listen)}, whoever is on the way "
+                "could read the tokens",
+            )
 
     @property
     def host(self) -> str:
         """The host part of `listen`."""
         return self.listen.rpartition(":")[0]
+
+    @property
+    def tls(self) -> TlsFiles | None:
+        """The files of TLS; None without it."""
+        if self.tls_certificate is None or self.tls_key is None:
+            return None
+        return TlsFiles(self.tls_certificate, self.tls_key, self.tls_client_ca)
 
 
 def parse_size(field: str, text: str) -> int:

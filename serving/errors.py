@@ -7,6 +7,7 @@ MakemoreError                what was wrong, where, and what to do; the command 
  │   ├─ FailedPrecondition   the model's files cannot tell what was asked for
  │   ├─ DeadlineExceeded     the caller's time ran out
  │   ├─ Exhausted            too much is asked for at once: try again later
+ │   ├─ Unauthenticated      the caller has no token, or not one that is taken
  │   └─ Unavailable          not ready, or going away: try again
  │       └─ NoServer         nothing answers at the address
  ├─ BadModel                 a published version that the repository refuses
@@ -68,6 +69,12 @@ class Exhausted(ServingError):
     def __init__(self, message: str, retry_after: float = 0.0) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class Unauthenticated(ServingError):
+    """The call has no token that the server takes."""
+
+    code = "UNAUTHENTICATED"
 
 
 class Unavailable(ServingError):

@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection
 from makemore.v1 import generation_service_pb2, model_service_pb2
 from makemore.v1.generation_service_pb2_grpc import add_GenerationServiceServicer_to_server
 from makemore.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
+from serving.api.caller import CallerInterceptor
 from serving.api.health import NOT_SERVING, SERVING, HealthServicer
 from serving.api.interceptors import ErrorInterceptor, ParsingInterceptor
 from serving.api.models import ModelService
@@ -24,6 +25,8 @@ from serving.host import Host
 from serving.options import MAX_CALLS, server_options
 from serving.reload import Reloader
 from serving.repository import Repository
+from serving.tls import server_credentials
+from serving.tokens import Tokens
 
 log = logging.getLogger(__name__)
 
@@ -61,18 +64,13 @@ class Server:
         """Bind the port, load and warm up every model, then say that it is serving.
 
         Raises:
+            InvalidArgument: certificates or tokens cannot be read.
             Unavailable: the port cannot be bound.
             NotFound: there is no model to serve.
         """
         await self._health.set("", NOT_SERVING)
         self._server = self._build()
-        try:
-            self.port = self._server.add_insecure_port(self.config.listen)
-        except RuntimeError:
-            raise Unavailable(
-                f"cannot listen on {self.config.listen}: the port is in use, or not ours to take; "
-                "choose another with --listen"
-            ) from None
+        self.port = self._bind(self._server)
         await self._server.start()
         try:
             await asyncio.to_thread(self.host.start)
@@ -82,11 +80,24 @@ class Server:
         await self._tell_health()
         self._reloading = asyncio.create_task(self._reloader.run())
 
+    def _bind(self, server: grpc.aio.Server) -> int:
+        listen, tls = self.config.listen, self.config.tls
+        credentials = server_credentials(tls) if tls else grpc.insecure_server_credentials()
+        try:
+            return server.add_secure_port(listen, credentials)
+        except RuntimeError:
+            raise Unavailable(
+                f"cannot listen on {listen}: the port is in use, or not ours to take; "
+                "choose another with --listen"
+            ) from None
+
     def _build(self) -> grpc.aio.Server:
+        tokens = Tokens(self.config.token_file) if self.config.token_file else None
         server = grpc.aio.server(
             interceptors=[
                 SlowReaderInterceptor(self.config.read_timeout),
                 ErrorInterceptor(),
+                CallerInterceptor(tokens),
                 ParsingInterceptor(),
             ],
             options=server_options(self.config.is_shared),

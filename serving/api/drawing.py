@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from makemore.v1 import generation_service_pb2 as pb
 from serving import checks
 from serving.api import constraints
+from serving.api.caller import caller
 from serving.api.request import encode_prefix, parameters_of
 from serving.engine.job import Draw, FinishReason, Sample, Shortfall, Usage
 from serving.repository import Model
@@ -70,6 +71,7 @@ async def drawing_of(
         bounds=None if resolved.is_exact else resolved.bounds,
         selection=resolved.selection,
         deadline=deadline,
+        caller=caller(),
         partial_at=partial_at(deadline) if request.allow_partial else None,
     )
     sampling = pb.Sampling(

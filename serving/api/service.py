@@ -13,6 +13,7 @@ import numpy as np
 from makemore.v1 import generation_service_pb2 as pb
 from makemore.v1 import generation_service_pb2_grpc as generation_grpc
 from serving import checks
+from serving.api.caller import caller
 from serving.api.drawing import (
     SHORTFALL_REASONS,
     Drawing,
@@ -165,7 +166,7 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
         """What the model makes of texts."""
         if not texts:
             return []
-        job = Read(texts, deadline=deadline)
+        job = Read(texts, deadline=deadline, caller=caller())
         engine.submit(job, is_continued=is_continued)
         readings: list[Reading] = await self._mailbox.result_of(job)
         return readings

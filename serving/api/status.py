@@ -15,6 +15,7 @@ from serving.errors import (
     InvalidArgument,
     NotFound,
     ServingError,
+    Unauthenticated,
     Unavailable,
 )
 from serving.quoting import printable
@@ -67,5 +68,6 @@ def _detail(call: grpc.Call, kind: Detail) -> Detail:
 
 
 _BY_CODE: dict[str, type[ServingError]] = {
-    kind.code: kind for kind in (NotFound, FailedPrecondition, DeadlineExceeded, Unavailable)
+    kind.code: kind
+    for kind in (NotFound, FailedPrecondition, DeadlineExceeded, Unauthenticated, Unavailable)
 }

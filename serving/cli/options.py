@@ -2,22 +2,45 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from serving.client import TIMEOUT, Client
 from serving.config import LISTEN
+from serving.credentials import Credentials
 from serving.errors import NoServer
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+CREDENTIALS = "makemore.credentials"
+"""Where a command's context has what `connected` makes its Credentials of."""
+
+
+def _keep(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
+    ctx.meta.setdefault(CREDENTIALS, {})[param.name] = value
+
+
+def _file(name: str, help: str) -> Callable[[F], F]:
+    """An option that no command sees: it is for `connected` alone."""
+    kind = click.Path(path_type=Path)
+    return click.option(name, type=kind, callback=_keep, expose_value=False, help=help)
+
+
+SECURITY = (
+    _file("--tls-ca", "PEM file of the authorities to believe; turns TLS on."),
+    _file("--tls-certificate", "PEM file of this client's certificate."),
+    _file("--tls-key", "PEM file of its private key."),
+    _file("--token-file", "File of the token to show."),
+)
 CALLING = (
     click.option("--address", default=LISTEN, show_default=True, help="host:port of the server."),
     click.option(
         "--model", default="", help="names, names@2 or names@stable.  [default: the server's]"
     ),
     click.option("--timeout", default=TIMEOUT, show_default=True, help="Seconds to wait."),
+    *SECURITY,
 )
 CONSTRAINTS = (
     click.option("--min-length", type=int, help="Shortest string."),
@@ -66,7 +89,8 @@ def constraints_of(given: dict[str, Any]) -> dict[str, Any]:
 @contextmanager
 def connected(address: str, timeout: float) -> Iterator[Client]:
     """A client; where no server answers, the error says how to start one."""
-    with Client(address, timeout) as client:
+    given = click.get_current_context().meta.get(CREDENTIALS, {})
+    with Client(address, timeout, Credentials(**given)) as client:
         try:
             yield client
         except NoServer as error:

@@ -13,11 +13,13 @@ from serving.server import run
 from serving.vocabulary import normalise
 from serving.workers import serve
 
+PATH = click.Path(path_type=Path)
+
 
 @click.command("serve")
 @click.option(
     "--repository",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default="exported_models",
     show_default=True,
     help="Folder of published models.",
@@ -39,6 +41,12 @@ from serving.workers import serve
     type=click.File(encoding="utf-8", lazy=True),
     help="File of substrings, one a line, that no string may have.",
 )
+@click.option("--tls-certificate", type=PATH, help="PEM file of the server's certificate chain.")
+@click.option("--tls-key", type=PATH, help="PEM file of its private key.")
+@click.option(
+    "--tls-client-ca", type=PATH, help="PEM file: clients must have a certificate of these."
+)
+@click.option("--token-file", type=PATH, help="File of lines NAME TOKEN: who may call.")
 @click.option(
     "--max-queue",
     default=2.0,

@@ -1,0 +1,71 @@
+"""What is made of files, made anew when they change: certificates, tokens."""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from serving.errors import MakemoreError
+from serving.quoting import printable
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Signature = list[tuple[int, int, int] | None]
+
+
+class Watched(Generic[T]):
+    """A value that follows its files. What cannot be made of them is logged, and the old value stays.
+
+    Nothing waits for a change: whoever asks for the value looks. That costs a stat of each file.
+
+    Args:
+        paths: of the files; links are followed, so that a link may be turned to new files.
+        make: reads them; raises MakemoreError or OSError.
+
+    Raises:
+        MakemoreError, OSError: as `make`, which is called once at the start.
+    """
+
+    def __init__(self, paths: Sequence[Path], make: Callable[[], T]) -> None:
+        self._paths = paths
+        self._make = make
+        self._lock = threading.Lock()
+        self._signature = self._look()
+        self._value = make()
+
+    def current(self) -> T:
+        """The value that the files have now; from any thread."""
+        if self._lock.acquire(blocking=False):  # whoever comes meanwhile gets the old value
+            try:
+                self._follow()
+            finally:
+                self._lock.release()
+        return self._value
+
+    def _follow(self) -> None:
+        signature = self._look()  # before reading, so that a change while reading is seen next time
+        if signature == self._signature:
+            return
+        self._signature = signature
+        names = printable(", ".join(map(str, self._paths)))
+        try:
+            self._value = self._make()
+        except (MakemoreError, OSError) as error:
+            log.error(
+                "%s changed and cannot be used, what was there before stays: %s", names, error
+            )
+        else:
+            log.info("%s changed and was read again", names)
+
+    def _look(self) -> Signature:
+        return [_signature(path) for path in self._paths]
+
+
+def _signature(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
