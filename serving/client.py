@@ -187,6 +187,14 @@ class Client:
             if not token:
                 return
 
+    def health(self, service: str = "") -> str:
+        """SERVING or NOT_SERVING: the whole server, or one service. Needs the extra `serve`."""
+        from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+        stub: Any = health_pb2_grpc.HealthStub(self._channel)
+        response = self._call(stub.Check, health_pb2.HealthCheckRequest(service=service))
+        return health_pb2.HealthCheckResponse.ServingStatus.Name(response.status)
+
     def _call(self, method: Callable[..., Response], request: Any) -> Response:
         try:
             return method(request, timeout=self.timeout, metadata=self._metadata)
