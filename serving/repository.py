@@ -146,7 +146,7 @@ class Repository:
     def refusals(self) -> list[Refusal]:
         """What is refused of what is there now."""
         versions = self._versions.items()
-        return [*(Refusal(p, printable(v.reason)) for p, v in versions if v.reason), *self._others]
+        return [*(Refusal(p, v.reason) for p, v in versions if v.reason), *self._others]
 
     def load(self, begin: Callable[[Model], object] = accept) -> None:
         """Load every version that is new or has changed; what is refused is in `refusals`.
@@ -197,7 +197,7 @@ class Repository:
             reason = f"cannot be loaded: {type(error).__name__}: {error}"
         else:
             return Version(stamp, model)
-        return Version(stamp, before.model if before else None, reason)
+        return Version(stamp, before.model if before else None, printable(reason))
 
     def _irreplaceable(self, versions: Mapping[Path, Version]) -> dict[Path, Version]:
         """What is gone from disk but is served on.

@@ -137,8 +137,14 @@ class Server:
             await self._health.set(name, NOT_SERVING)
         self._healthy = names
 
+    def _end_reloads(self) -> None:
+        """Nothing new from now on, nor that a model is healthy."""
+        if self._reloading is not None:
+            self._reloading.cancel()
+
     async def lame_duck(self, seconds: float) -> None:
         """Say NOT_SERVING and go on serving, so that callers go elsewhere before anything is refused."""
+        self._end_reloads()
         await self._health.enter_graceful_shutdown()
         await asyncio.sleep(seconds)
 
@@ -152,8 +158,7 @@ class Server:
         await asyncio.shield(self._stopping)
 
     async def _stop(self, grace: float) -> None:
-        if self._reloading is not None:
-            self._reloading.cancel()
+        self._end_reloads()
         await self._health.end()
         if self._server is not None:
             await self._server.stop(grace)

@@ -47,8 +47,8 @@ def serve(config: ServerConfig, count: int, announce: Callable[[str, int], None]
         stopping = forward(processes)
         names = [_heard(end) for end in ours]
         if all(names):
-            announce(names[0], port)
             signal.signal(signal.SIGHUP, lambda number, frame: tell(processes, number))
+            announce(names[0], port)
             wait([process.sentinel for process in processes])
         for process in processes:
             if not stopping.is_set():  # a second signal would end what is under way
