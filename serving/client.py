@@ -22,30 +22,10 @@ from serving.api.status import error_of
 from serving.credentials import Credentials, why_not_connected
 from serving.errors import InvalidArgument, NoServer, ServingError, Unavailable
 from serving.limits import MAX_PREFIXES, MAX_TEXTS
+from serving.service_config import SERVICE_CONFIG
 
 TIMEOUT = 30.0
 MAX_TIMEOUT = 86400.0
-
-# Calls have no side effect, so a lost one may be sent again; CANCELLED is what a call gets that reaches
-# a server just as it stops. The throttle keeps retries from burying a server that is overloaded.
-SERVICE_CONFIG = {
-    "methodConfig": [
-        {
-            "name": [
-                {"service": "makemore.v1.GenerationService"},
-                {"service": "makemore.v1.ModelService"},
-            ],
-            "retryPolicy": {
-                "maxAttempts": 4,
-                "initialBackoff": "0.05s",
-                "maxBackoff": "0.5s",
-                "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
-            },
-        }
-    ],
-    "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
-}
 
 _SAMPLING = set(pb.Sampling.DESCRIPTOR.fields_by_name)
 
@@ -56,7 +36,8 @@ class Client:
     """A connection to a server; a context manager.
 
     Args:
-        address: host:port.
+        address: host:port, or any name that grpc resolves: calls go in turn to all addresses that it has and
+            that are healthy, such as `ipv4:10.0.0.1:50051,10.0.0.2:50051`.
         timeout: seconds that a call may take, retries included; at most a day.
         credentials: whom it believes and what it shows; by default it speaks without TLS.
 

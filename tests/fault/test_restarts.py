@@ -1,0 +1,142 @@
+"""Replicas that are restarted one after another while they are asked: no call is lost."""
+
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from serving.client import Client
+from serving.errors import ServingError
+from serving.service_config import SERVICE_CONFIG
+from tests.conftest import COMMITTED
+from tests.fault.figures import record
+from tests.fault.load import LEAST
+from tests.serving.process import serving
+
+CALLERS = 8
+
+
+class Callers:
+    """Threads that ask all replicas in turn, as the client does it that we ship.
+
+    Attributes:
+        calls: how many have ended.
+        lost: how many of them failed, by their error.
+    """
+
+    def __init__(self, target: str) -> None:
+        self.calls = 0
+        self.lost: Counter[str] = Counter()
+        self._target = target
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+
+    def _call(self) -> None:
+        with Client(self._target, timeout=10) as client:
+            while not self._stop.is_set():
+                try:
+                    found = len(client.generate(n=1, model="names").samples)
+                    error = "" if found == 1 else "no sample"
+                except ServingError as failure:
+                    error = repr(failure)
+                with self._lock:
+                    self.calls += 1
+                    self.lost.update([error] if error else [])
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        threads = [threading.Thread(target=self._call) for _ in range(CALLERS)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            for thread in threads:
+                thread.join()
+
+
+class Replica:
+    """A server on a port of its own that can be restarted."""
+
+    def __init__(self, *flags: str) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        self._flags = flags
+        self._life = ExitStack()
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        """Until it serves."""
+        flags = ("--listen", self.address, *self._flags)
+        self._process, _ = self._life.enter_context(serving(COMMITTED, *flags))
+
+    def stop(self) -> None:
+        """Softly; it ends by itself."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        assert self._process.wait(30) == 0
+        self._life.close()
+
+    def kill(self) -> None:
+        """At once."""
+        self._life.close()
+
+
+def restart(times: int, *flags: str) -> tuple[Callers, float]:
+    """Restart two replicas in turn under load; the callers, and calls a second before."""
+    replicas = [Replica(*flags), Replica(*flags)]
+    callers = Callers("ipv4:" + ",".join(replica.address for replica in replicas))
+    with ExitStack() as stack:
+        for replica in replicas:
+            replica.start()
+            stack.callback(replica.kill)
+        stack.enter_context(callers.asking())
+        time.sleep(1)
+        before, begun = callers.calls, time.monotonic()
+        time.sleep(2)
+        rate = (callers.calls - before) / (time.monotonic() - begun)
+        for number in range(times):
+            replicas[number % 2].stop()
+            replicas[number % 2].start()
+            time.sleep(1)  # the client's connection comes back
+    return callers, rate
+
+
+def test_no_call_is_lost_when_replicas_are_restarted() -> None:
+    callers, _ = restart(2)
+    assert callers.lost == {}
+    assert callers.calls > 50
+
+
+def test_a_client_that_knows_nothing_of_health_and_retries_loses_calls(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The detector's control: the same restarts are noticed where nothing is done about them."""
+    for key in ("healthCheckConfig", "methodConfig"):
+        monkeypatch.delitem(SERVICE_CONFIG, key)
+    callers, _ = restart(4, "--lame-duck", "0", "--grace", "0")
+    assert callers.lost
+
+
+@pytest.mark.fault
+def test_20_rolling_restarts_of_two_replicas_lose_no_call() -> None:
+    callers, rate = restart(20)
+    if rate < LEAST:
+        pytest.fail(f"void: {rate:.0f} calls a second before the fault, not {LEAST}")
+    assert callers.lost == {}
+    assert callers.calls >= 10_000
+    record(
+        "restarts",
+        calls_a_second_before=round(rate),
+        restarts=20,
+        calls=callers.calls,
+        lost=callers.lost.total(),
+    )
