@@ -16,15 +16,24 @@ PREFIX =
 N = 10
 ARGS =
 
+# The image: cpu or gpu, what it is built on, and what docker or podman is to be told besides.
+VARIANT = cpu
+BASE =
+
 # What a request without a model means stays the same when other models are published.
 DEFAULT = $(if $(wildcard $(REPOSITORY)/names),--default-model names)
+# A repository that is named takes the place of the one in the image.
+NAMED = $(if $(filter command line,$(origin REPOSITORY)),$(REPOSITORY))
+IMAGE = VARIANT=$(VARIANT) BASE=$(BASE) PUBLISH=$(LISTEN) REPOSITORY=$(call quoted,$(NAMED)) serving/image.sh
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--constraint constraints.txt --custom-compile-command 'make lock'
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo train export serve generate test check contract lint proto clean
+.PHONY: help demo train export serve generate test check contract lint proto lock sbom image image-base image-test run-image clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(STAMP) ## train for a minute, export, serve, and ask for ten names
 	$(BIN)/makemore demo $(ARGS)
@@ -58,6 +67,31 @@ lint: $(STAMP) ## style, types and protos
 
 proto: $(STAMP) ## make the stubs anew from the .proto files
 	$(BIN)/python -m tests.stubs proto
+
+image: ## build the server's image: [VARIANT=cpu] [BASE=image]; docker or podman, whichever is there
+	@$(IMAGE) build
+
+run-image: ## run it as `make serve` does: [REPOSITORY=folder] [LISTEN=127.0.0.1:50051] [ARGS='--memory 300m']
+	@$(IMAGE) run $(ARGS)
+
+image-base: ## a base image from Debian packages, for machines that reach no registry of images
+	@$(IMAGE) base
+
+image-test: $(STAMP) ## build the image and try it: read-only, unprivileged, in 300 MB, stopped under load
+	$(BIN)/pytest -m image tests/image $(ARGS)
+
+lock: $(STAMP) ## what the image installs, with hashes: serving/requirements-*.lock
+	$(LOCK) --extra serve -o serving/requirements-cpu.lock pyproject.toml
+	$(LOCK) --extra serve-gpu -o serving/requirements-gpu.lock pyproject.toml
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])' | \
+		$(LOCK) -o serving/requirements-build.lock -
+
+sbom: $(STAMP) ## a bill of the image's Python packages: [VARIANT=cpu] to build/sbom-VARIANT.cdx.json
+	$(BIN)/uv venv --quiet --clear build/sbom
+	$(BIN)/uv pip sync --quiet --python build/sbom --require-hashes serving/requirements-$(VARIANT).lock
+	$(BIN)/uv pip install --quiet --python build/sbom --no-deps .
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+		-o build/sbom-$(VARIANT).cdx.json build/sbom/bin/python
 
 clean: ## remove the environment, caches and builds; runs and models stay
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

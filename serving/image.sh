@@ -6,11 +6,12 @@
 #   image.sh run [FLAG...]      run it, read-only and without privileges
 #   image.sh base               make a base image from Debian packages, for machines that reach no registry
 #
-# Environment: CONTAINER_ENGINE, IMAGE, VARIANT (cpu or gpu), BASE, REPOSITORY, PUBLISH (host:port).
+# Environment: CONTAINER_ENGINE, IMAGE, VARIANT (cpu or gpu), BASE, REPOSITORY, PUBLISH (host:port), MIRROR.
 set -eu
 cd "$(dirname "$0")/.."
 
 OUR_BASE=localhost/makemore-base:bookworm
+MIRROR=${MIRROR:-http://deb.debian.org/debian}
 VARIANT=${VARIANT:-cpu}
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGE=${IMAGE:-localhost/makemore-serving:$version-$VARIANT}
@@ -31,16 +32,20 @@ find_engine() {
 }
 
 base() {
+    if ! command -v mmdebstrap >/dev/null; then
+        echo "a base image is made with mmdebstrap; on Debian: apt-get install mmdebstrap" >&2
+        exit 1
+    fi
     tar=$(mktemp --suffix=.tar)
     trap 'rm -f "$tar"' EXIT
-    mirror=$(sed -n 's/^URIs: //p; s/^deb \(http[^ ]*\).*/\1/p' /etc/apt/sources.list.d/debian.sources \
-        /etc/apt/sources.list 2>/dev/null | head -n 1)
-    # As Debian's slim images do, it leaves out what no server reads.
-    mmdebstrap --variant=minbase --include=python3,python3-venv,ca-certificates \
+    # As Debian's slim images do, it leaves out what no server reads. perl comes with usrmerge.
+    # shellcheck disable=SC2016  # $1 is for mmdebstrap
+    mmdebstrap --variant=minbase --include=python3,python3-venv,ca-certificates,usr-is-merged \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
         --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/info/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' \
-        bookworm "$tar" "${mirror:-http://deb.debian.org/debian}"
+        --customize-hook='chroot "$1" apt-get --yes purge usrmerge "^perl$" "^libperl5" "^perl-modules"' \
+        bookworm "$tar" "deb $MIRROR bookworm main" "deb $MIRROR-security bookworm-security main"
     "$engine" import "$tar" "$OUR_BASE"
 }
 
@@ -53,14 +58,13 @@ build() {
         source=$(git config --get remote.origin.url | sed 's|//[^/@]*@|//|') || source=
         set -- "$@" --build-arg "REVISION=$revision" ${source:+--build-arg "SOURCE=$source"}
     fi
-    for file in "${PIP_CONFIG_FILE:-}" "$HOME/.config/pip/pip.conf" /etc/pip.conf; do
-        if [ -f "$file" ]; then
-            set -- "$@" --secret "id=pip_conf,src=$file"
-            break
-        fi
-    done
-    if [ -n "${PIP_CERT:-}" ]; then
-        set -- "$@" --secret "id=ca_bundle,src=$PIP_CERT"
+    # What pip here has been told of registries; the machine's certificates are at Debian's place.
+    certificates=${PIP_CERT:-${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}}
+    if [ -f "$certificates" ]; then
+        set -- "$@" --secret "id=ca_bundle,src=$certificates"
+    fi
+    if [ -f "${PIP_CONFIG_FILE:-}" ]; then
+        set -- "$@" --secret "id=pip_conf,src=$PIP_CONFIG_FILE"
     fi
     # podman leaves out health checks unless it is told the format; a base that is only here is not pulled.
     if [ "$engine" = podman ]; then

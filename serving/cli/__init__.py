@@ -3,6 +3,9 @@
 Knows the trainer's commands by name alone, so that a server installs without it.
 """
 
+import os
+import signal
+import sys
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
@@ -48,6 +51,12 @@ COMMANDS = {
 }
 
 
+def end_on_sigterm() -> None:
+    """Let SIGTERM end a container that still starts: to process 1 it means nothing without a handler."""
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+
+
 class LazyGroup(click.Group):
     """A group of COMMANDS; errors that are meant for people end it with one line."""
 
@@ -76,6 +85,7 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         """Run a sub-command."""
+        end_on_sigterm()
         try:
             return super().invoke(ctx)
         except MakemoreError as error:

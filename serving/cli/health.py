@@ -2,7 +2,7 @@
 
 import click
 
-from serving.cli.options import connected
+from serving.cli.options import SECURITY, all_of, connected
 from serving.client import Client
 from serving.config import LISTEN
 from serving.errors import NotFound, ServingError, Unavailable
@@ -16,6 +16,7 @@ from serving.errors import NotFound, ServingError, Unavailable
     help="models/names, or a service of the proto by its full name.  [default: the whole server]",
 )
 @click.option("--timeout", default=5.0, show_default=True, help="Seconds to wait.")
+@all_of(SECURITY)
 def command(address: str, service: str, timeout: float) -> None:
     """Ask whether a server is serving: exit status 0 if it is, 1 if it is not."""
     with connected(address, timeout) as client:
