@@ -12,7 +12,7 @@ from tests import stubs
 from tests.conftest import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-PACKAGE = Path("makemore") / "v1"
+STUBS = ("*_pb2*.py", "*_pb2*.pyi")
 
 
 def floor(name: str) -> Version:
@@ -23,24 +23,28 @@ def floor(name: str) -> Version:
 
 def test_the_committed_stubs_are_what_the_protos_give(tmp_path: Path) -> None:
     stubs.generate(tmp_path)
-    made = {path.name: path.read_text() for path in (tmp_path / PACKAGE).iterdir()}
-    committed = {
-        path.name: path.read_text()
-        for path in (ROOT / "proto" / PACKAGE).glob("*_pb2*.py*")
-        if path.suffix in (".py", ".pyi")
-    }
-    assert len(made) >= 8
+    made, committed = contents(tmp_path), contents(ROOT / "proto")
+    assert len(made) >= 10
     assert made == committed
+
+
+def contents(folder: Path) -> dict[Path, str]:
+    """What the stubs below a folder hold."""
+    return {
+        path.relative_to(folder): path.read_text()
+        for pattern in STUBS
+        for path in folder.rglob(pattern)
+    }
 
 
 def test_the_oldest_runtimes_allowed_can_run_the_stubs() -> None:
     """Generated code refuses a runtime that is older than its generator."""
-    folder = ROOT / "proto" / PACKAGE
-    for path in folder.glob("*_pb2.py"):
+    folder = ROOT / "proto"
+    for path in folder.rglob("*_pb2.py"):
         found = re.search(r"# Protobuf Python Version: (\S+)", path.read_text())
         assert found is not None
         assert Version(found[1]) <= floor("protobuf")
-    for path in folder.glob("*_pb2_grpc.py"):
+    for path in folder.rglob("*_pb2_grpc.py"):
         found = re.search(r"GRPC_GENERATED_VERSION = '(\S+)'", path.read_text())
         assert found is not None
         assert Version(found[1]) <= floor("grpcio")

@@ -1,0 +1,67 @@
+"""The files of a published version, each of them what SHA256SUMS says.
+
+A file is read once, from its one descriptor, so that what was verified is what is used. What is no plain
+file (a link, a pipe, a device) is not opened for reading, and nothing is read beyond a bound.
+"""
+
+import hashlib
+import os
+import re
+import stat
+from pathlib import Path
+
+from serving.errors import BadModel
+from serving.quoting import quoted
+
+MODEL = "model.onnx"
+KNOWN = "known.u64"
+SUMS = "SHA256SUMS"
+MAX_FILE = 512 * 2**20
+MAX_SUMS = 64 * 2**10
+MAX_FILES = 64
+SUM_LINE = re.compile(r"([0-9a-f]{64}) [ *]([A-Za-z0-9_-][A-Za-z0-9._-]*)", re.ASCII)
+
+
+def read_verified(folder: Path) -> dict[str, bytes]:
+    """The bytes of every file by name, each holding the sum that SHA256SUMS has for it.
+
+    Raises:
+        BadModel: a file is missing, too large, no plain file, or not what was published.
+    """
+    try:
+        lines = read_plain(folder / SUMS, MAX_SUMS).decode("ascii").splitlines()
+    except UnicodeDecodeError:
+        raise BadModel(f"{SUMS} cannot be read: it is not plain ASCII") from None
+    if len(lines) > MAX_FILES:
+        raise BadModel(f"{SUMS} has {len(lines)} lines; at most {MAX_FILES} are taken")
+    contents: dict[str, bytes] = {}
+    for line in lines:
+        match = SUM_LINE.fullmatch(line)
+        if match is None:
+            raise BadModel(f"{SUMS}: {quoted(line)} is not a sum and a file's name")
+        if match[2] in contents:
+            raise BadModel(f"{SUMS} names {match[2]} twice")
+        content = read_plain(folder / match[2], MAX_FILE)
+        if hashlib.sha256(content).hexdigest() != match[1]:
+            raise BadModel(f"{match[2]} is not what was published: its SHA-256 does not hold")
+        contents[match[2]] = content
+    if MODEL not in contents:
+        raise BadModel(f"{SUMS} does not name {MODEL}")
+    return contents
+
+
+def read_plain(path: Path, most: int) -> bytes:
+    """The bytes of a plain file of at most so many; raises BadModel."""
+    try:
+        # Opening a pipe would wait for who writes into it.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise BadModel(f"{path.name} cannot be read: it is no plain file")
+            content = file.read(most + 1)
+    except OSError as error:
+        reason = "it is a link" if path.is_symlink() else error.strerror
+        raise BadModel(f"{path.name} cannot be read: {reason}") from None
+    if len(content) > most:
+        raise BadModel(f"{path.name} is larger than {most:,} bytes")
+    return content
