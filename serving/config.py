@@ -1,20 +1,19 @@
 """The configuration of a server: checked when built."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from serving import checks
-from serving.addresses import is_loopback
+from serving import addresses, checks
 from serving.engine.admission import MAX_QUEUE, STANDING
 from serving.errors import InvalidArgument
+from serving.observe.config import ObserveConfig
 from serving.quoting import quoted
 from serving.tls import TlsFiles
 
 LISTEN = "127.0.0.1:50051"
 _SIZE = re.compile(r"(\d{1,9}) ?(KiB|MiB|GiB)?", re.ASCII)
 _UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]/]+):(\d{1,5})", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,7 @@ class ServerConfig:
         token_file: names and tokens of those who may call, see serving.tokens; None lets everybody.
         grace: seconds that calls under way have after the lame duck.
         reload_interval: seconds between two looks at the repository; 0 looks when it is told to alone.
+        observe: what is to be seen of it.
     """
 
     repository: Path
@@ -58,13 +58,10 @@ class ServerConfig:
     token_file: Path | None = None
     grace: float = 30.0
     reload_interval: float = 5.0
+    observe: ObserveConfig = field(default_factory=ObserveConfig)
 
     def __post_init__(self) -> None:
-        match = _ADDRESS.fullmatch(self.listen)
-        if match is None or int(match[2]) > 65535:
-            raise InvalidArgument(
-                "listen", f"{quoted(self.listen)} is not host:port, such as {LISTEN}"
-            )
+        addresses.split("listen", self.listen)
         checks.whole("max_rows", self.max_rows, 2, 4096)
         checks.whole("threads", self.threads, 1, 1024)
         checks.whole("prefix_cache", self.prefix_cache, 0, 2**40)
@@ -80,7 +77,7 @@ class ServerConfig:
             raise InvalidArgument("tls_key", "and tls_certificate are given together or not at all")
         if self.tls_certificate is None and self.tls_client_ca is not None:
             raise InvalidArgument("tls_client_ca", "needs tls_certificate and tls_key")
-        if self.token_file and not self.tls_certificate and not is_loopback(self.listen):
+        if self.token_file and not self.tls_certificate and not addresses.is_loopback(self.listen):
             raise InvalidArgument(
                 "token_file",
                 f"needs tls_certificate and tls_key: on {quoted(self.listen)}, whoever is on the way "

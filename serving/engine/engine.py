@@ -9,6 +9,7 @@ import math
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable
 from queue import Empty, SimpleQueue
 
 import numpy as np
@@ -18,9 +19,11 @@ from serving.engine.contexts import Context, Contexts, Private, after_boundary
 from serving.engine.entry import DrawEntry, Entry, ReadEntry
 from serving.engine.job import Draw, Job, Read, Shortfall
 from serving.engine.lane import Lane
+from serving.engine.ledger import Ledger
 from serving.engine.sampling import Int64
 from serving.engine.scheduler import Turns
 from serving.engine.session import StepSession
+from serving.engine.timed import TimedSession
 from serving.engine.tree import Tree
 from serving.errors import DeadlineExceeded, ServingError, Unavailable
 
@@ -58,6 +61,8 @@ class Engine:
         self.contexts: Contexts
         self._root: Context
         self._entries: dict[int, Entry] = {}
+        self.ledger = Ledger(self._entries)
+        self.timed = TimedSession(session)
         self._left: deque[int] = deque()  # whose jobs are done; from any thread
         self._due = math.inf
         self._since = 0.0
@@ -74,9 +79,19 @@ class Engine:
         )
 
     @property
+    def rows(self) -> list[int]:
+        """Rows that are running now: light ones, heavy ones."""
+        return [len(lane.rows) for lane in self._lanes]
+
+    @property
     def active_rows(self) -> int:
-        """Rows that are running now."""
-        return sum(len(lane.rows) for lane in self._lanes)
+        """All of them."""
+        return sum(self.rows)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
 
     def start(self) -> None:
         """Warm the model up with a step, then start the thread.
@@ -92,11 +107,10 @@ class Engine:
         """Begin with nothing under way."""
         most = 2 * self.max_rows
         self.contexts = (
-            Tree(self.session, self._root, self.prefix_cache, most, self._places_in_use)
+            Tree(self.timed, self._root, self.prefix_cache, most, self._places_in_use)
             if self.prefix_cache
-            else Private(self.session, self._root)
+            else Private(self.timed, self._root)
         )
-        self._entries = {}
         light, heavy = (
             Lane(self.manifest, self.contexts, self.max_rows, self.admission.began)
             for _ in range(2)
@@ -123,6 +137,7 @@ class Engine:
             if self._closing.is_set():
                 raise Unavailable("the model is being taken away; try again")
             self.admission.enter(job, is_continued=is_continued)
+            self.ledger.accept(job)
             self._inbox.put(job)
 
     def wake(self) -> None:
@@ -155,7 +170,7 @@ class Engine:
         """Fail the jobs under way and go on without them."""
         for entry in self._entries.values():
             entry.fail(ServingError("the model failed"))
-            self.admission.left(entry.job)
+        self._let_go(list(self._entries))
         self._set_up()
 
     def _take_in(self) -> bool:
@@ -188,9 +203,11 @@ class Engine:
             self._add(job)
         except Exception:
             log.exception("a job of %s cannot be begun", self.manifest.name)
-            self.admission.left(job)
             if job.result.set_running_or_notify_cancel():
                 job.result.set_exception(ServingError("the model failed"))
+            if self._number not in self._entries:
+                self.admission.left(job)
+                self.ledger.turn_away(job)
 
     def _add(self, job: Job) -> None:
         self._number += 1
@@ -238,12 +255,19 @@ class Engine:
             self._expire(now)
         if not self._left:
             return
-        numbers = [self._left.popleft() for _ in range(len(self._left))]
-        gone = [entry for number in numbers if (entry := self._entries.pop(number, None))]
-        for entry in gone:
-            self.admission.left(entry.job)
+        gone = self._let_go([self._left.popleft() for _ in range(len(self._left))])
         for lane in self._lanes:
             lane.drop(gone)
+
+    def _let_go(self, numbers: Iterable[int]) -> list[Entry]:
+        """Take entries whose jobs are done from those under way, and count them."""
+        with self.ledger.writing():
+            gone = [entry for number in numbers if (entry := self._entries.pop(number, None))]
+            for entry in gone:
+                self.ledger.leave(entry)
+        for entry in gone:
+            self.admission.left(entry.job)
+        return gone
 
     def _expire(self, now: float) -> None:
         """End the jobs whose time is up."""
