@@ -6,6 +6,7 @@ with Client("127.0.0.1:50051") as client:
 """
 
 import json
+import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Self, TypeVar
@@ -27,6 +28,7 @@ from serving.service_config import SERVICE_CONFIG
 TIMEOUT = 30.0
 MAX_TIMEOUT = 86400.0
 
+_NO_CONNECTION = re.compile("failed to connect|connections to all backends failing", re.IGNORECASE)
 _SAMPLING = set(pb.Sampling.DESCRIPTOR.fields_by_name)
 
 Response = TypeVar("Response")
@@ -57,6 +59,8 @@ class Client:
         credentials = credentials or Credentials()
         self._metadata = credentials.metadata(address)
         self._channel = credentials.channel(address, options)
+        # The one above has no connection to a server that is unhealthy. Neither connects before it is used.
+        self._health_channel = credentials.channel(address, options[1:])
         self._generation = GenerationServiceStub(self._channel)
         self._models = ModelServiceStub(self._channel)
 
@@ -69,6 +73,7 @@ class Client:
     def close(self) -> None:
         """Close the connection."""
         self._channel.close()
+        self._health_channel.close()
 
     def generate(
         self, prefix: str = "", n: int = 1, *, allow_partial: bool = False, **settings: Any
@@ -172,7 +177,7 @@ class Client:
         """SERVING or NOT_SERVING: the whole server, or one service. Needs the extra `serve`."""
         from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-        stub: Any = health_pb2_grpc.HealthStub(self._channel)
+        stub: Any = health_pb2_grpc.HealthStub(self._health_channel)
         response = self._call(stub.Check, health_pb2.HealthCheckRequest(service=service))
         return health_pb2.HealthCheckResponse.ServingStatus.Name(response.status)
 
@@ -184,9 +189,11 @@ class Client:
 
     def _error(self, call: grpc.RpcError) -> ServingError:
         error = error_of(call)  # type: ignore[arg-type]  # grpc raises the call itself
-        if isinstance(error, Unavailable) and "failed to connect" in str(error):
+        if isinstance(error, Unavailable) and _NO_CONNECTION.search(str(error)):
             if why := why_not_connected(str(error)):
                 return Unavailable(f"no connection to the server at {self.address}: {why}; {error}")
+            if "unhealthy" in str(error):
+                return Unavailable(f"no server at {self.address} is ready: {error}")
             return NoServer(f"no server answers at {self.address}: {error}")
         return error
 
