@@ -7,6 +7,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -144,10 +145,10 @@ def test_one_odd_model_does_not_take_the_others_down(
         publish(tmp_path, model_bytes(manifest(name)), name)
     load_version = repository_module.load_version
 
-    def load(folder: Path, threads: int = 1) -> Model:
+    def load(folder: Path, threads: int, verify: Callable[[bytes], object]) -> Model:
         if folder.parent.name == "bad":
             raise MemoryError("not of the kind that is looked for")
-        model = load_version(folder, threads)
+        model = load_version(folder, threads, verify)
         if model.name == "worse":
             monkeypatch.setattr(model.session, "step", lambda *arguments: 1 / 0)
         return model
