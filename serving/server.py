@@ -51,7 +51,9 @@ class Server:
     def __init__(self, config: ServerConfig) -> None:
         self.config = config
         self.port = 0
-        repository = Repository(config.repository, config.default_model, config.placement)
+        repository = Repository(
+            config.repository, config.default_model, config.placement, config.max_rows
+        )
         self.host = Host(repository, config.max_rows, config.tree_bytes, config.max_queue)
         self._health = HealthServicer()
         self._healthy: set[str] = set()

@@ -1,1 +1,1 @@
-"""Messages of ONNX files."""
+"""The part of the ONNX file format that a step graph needs."""
