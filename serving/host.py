@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from serving.catalogue import Catalogue
 from serving.engine.admission import MAX_QUEUE
 from serving.engine.engine import PREFIX_CACHE, Engine
+from serving.engine.opening import require
 from serving.engine.session import StepSession
 from serving.errors import BadModel, NotFound, Unavailable
 from serving.repository import Model, Refusal, Repository
@@ -66,9 +67,11 @@ class Host:
         """Load the repository and start an engine a model; what fails is refused and logged.
 
         Raises:
+            NoDevice: models cannot run where they are to.
             NotFound: no model is left, or the default is not among them.
             Unavailable: it was given up.
         """
+        require(self.repository.placement.device)
         with self._loading:
             self.repository.load(self._begin)
             catalogue = self.repository.catalogue

@@ -15,9 +15,11 @@ from pathlib import Path
 from serving import aliases
 from serving.catalogue import NAME, VERSION, Aliases, Catalogue
 from serving.constraints.taken import Known
-from serving.engine.session import OrtSession
+from serving.engine.opening import open_session
+from serving.engine.session import StepSession
 from serving.errors import BadModel, NotFound, Unavailable
 from serving.manifest import Manifest
+from serving.placement import ON_CPU, Placement
 from serving.quoting import printable, quoted
 
 MODEL = "model.onnx"
@@ -35,7 +37,7 @@ class Model:
     name: str
     version: int
     digest: str
-    session: OrtSession
+    session: StepSession
     known: Known | None = None
     aliases: tuple[str, ...] = ()
 
@@ -100,11 +102,11 @@ def read_verified(folder: Path) -> dict[str, bytes]:
     return contents
 
 
-def load_version(folder: Path, threads: int = 1) -> Model:
-    """A version from its folder; raises BadModel."""
+def load_version(folder: Path, placement: Placement = ON_CPU) -> Model:
+    """A version from its folder, opened where it is to run; raises BadModel."""
     contents = read_verified(folder)
     known = Known.parse(contents[KNOWN]) if KNOWN in contents else None
-    session = OrtSession(contents[MODEL], threads)
+    session = open_session(contents[MODEL], placement)
     name = folder.parent.name
     if session.manifest.name != name:
         raise BadModel(f"manifest: name is {quoted(session.manifest.name)}, the folder's '{name}'")
@@ -134,10 +136,10 @@ class Repository:
         catalogue: what is served, once it was read.
     """
 
-    def __init__(self, path: Path, default: str = "", threads: int = 1) -> None:
+    def __init__(self, path: Path, default: str = "", placement: Placement = ON_CPU) -> None:
         self.path = path
         self.default = default
-        self.threads = threads
+        self.placement = placement
         self.catalogue = Catalogue({}, {}, default)
         self._versions: dict[Path, Version] = {}
         self._others: dict[Refusal, None] = {}
@@ -187,7 +189,7 @@ class Repository:
         if before is not None and before.stamp == stamp:
             return before
         try:
-            model = load_version(folder, self.threads)
+            model = load_version(folder, self.placement)
             begin(model)
         except Unavailable:
             raise

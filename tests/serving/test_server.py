@@ -21,6 +21,7 @@ from serving import repository as repository_module
 from serving.client import Client
 from serving.config import ServerConfig
 from serving.errors import InvalidArgument, NotFound, Unavailable
+from serving.placement import ON_CPU, Placement
 from serving.repository import Model, Repository
 from serving.server import Server, run
 from serving.testing import running
@@ -144,10 +145,10 @@ def test_one_odd_model_does_not_take_the_others_down(
         publish(tmp_path, model_bytes(manifest(name)), name)
     load_version = repository_module.load_version
 
-    def load(folder: Path, threads: int = 1) -> Model:
+    def load(folder: Path, placement: Placement = ON_CPU) -> Model:
         if folder.parent.name == "bad":
             raise MemoryError("not of the kind that is looked for")
-        model = load_version(folder, threads)
+        model = load_version(folder, placement)
         if model.name == "worse":
             monkeypatch.setattr(model.session, "step", lambda *arguments: 1 / 0)
         return model
