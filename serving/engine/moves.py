@@ -16,6 +16,7 @@ from serving.engine import devices
 from serving.engine.runtime import onnxruntime
 
 Array = npt.NDArray[Any]
+Spec = tuple[tuple[int, ...], str]  # a state's shape without the batch axis, and its type
 IR_VERSION, OPSET = 10, 20
 KINDS = {"float32": 1, "int32": 6, "int64": 7, "bool": 9, "float64": 11}
 """ONNX's numbers of the types that a state may have."""
@@ -35,21 +36,27 @@ class Mover:
     """Makes blocks on a device and picks rows from them.
 
     Args:
-        specs: each state's shape without the batch axis, and its type.
+        specs: of each state.
         device: where.
     """
 
-    def __init__(self, specs: Sequence[tuple[tuple[int, ...], str]], device: str) -> None:
+    def __init__(self, specs: Sequence[Spec], device: str) -> None:
         self.device = device
         self._specs = specs
         self._indices: dict[int, Any] = {}
         if specs:
-            graph = picking_graph([dtype for _, dtype in specs])
+            graph = picking_graph(specs)
             self._session = devices.open_graph(graph, device, devices.device_options())
 
     def value(self, array: Array) -> Any:
         """An array's copy on the device."""
-        return onnxruntime.OrtValue.ortvalue_from_numpy(array, self.device, 0)
+        value = onnxruntime.OrtValue.ortvalue_from_shape_and_type(
+            array.shape, array.dtype, self.device, 0
+        )
+        value.update_inplace(
+            array
+        )  # made from an array, it would be that array where device is cpu
+        return value
 
     def block(self, rows: int) -> Block:
         """So many rows of every state, all zero."""
@@ -93,16 +100,16 @@ class Mover:
         return binding
 
 
-def picking_graph(dtypes: Sequence[str]) -> bytes:
-    """A graph that picks rows of so many states: picked_0 = Concat(first_0, second_0)[rows], and so on."""
-    nodes, inputs, outputs = [], [_value("rows", "int64")], []
+def picking_graph(specs: Sequence[Spec]) -> bytes:
+    """A graph that picks rows of states: picked_0 = Concat(first_0, second_0)[rows], and so on."""
+    nodes, inputs, outputs = [], [_value("rows", ((), "int64"))], []
     axis = _field(1, "axis") + _field(3, 0) + _field(20, 2)  # a whole number
-    for i, dtype in enumerate(dtypes):
+    for i, spec in enumerate(specs):
         first, second, both, picked = (f"{s}_{i}" for s in ("first", "second", "both", "picked"))
         nodes.append(_node("Concat", [first, second], both) + _field(5, axis))
         nodes.append(_node("Gather", [both, "rows"], picked))
-        inputs += [_value(first, dtype), _value(second, dtype)]
-        outputs.append(_value(picked, dtype))
+        inputs += [_value(first, spec), _value(second, spec)]
+        outputs.append(_value(picked, spec))
     graph = b"".join(_field(1, node) for node in nodes) + _field(2, "pick")
     graph += b"".join(_field(11, value) for value in inputs)
     graph += b"".join(_field(12, value) for value in outputs)
@@ -114,9 +121,11 @@ def _node(operator: str, inputs: Sequence[str], output: str) -> bytes:
     return b"".join(_field(1, name) for name in inputs) + _field(2, output) + _field(4, operator)
 
 
-def _value(name: str, dtype: str) -> bytes:
-    """A tensor of any shape."""
-    return _field(1, name) + _field(2, _field(1, _field(1, KINDS[dtype])))
+def _value(name: str, spec: Spec) -> bytes:
+    """A tensor of any size along its axes."""
+    shape, dtype = spec
+    axes = _field(1, b"") * (1 + len(shape))
+    return _field(1, name) + _field(2, _field(1, _field(1, KINDS[dtype]) + _field(2, axes)))
 
 
 def _field(number: int, value: int | bytes | str) -> bytes:

@@ -33,7 +33,7 @@ class Resident:
         self._slab: Int64 = np.zeros(0, np.int64)  # by place
         self._row: Int64 = np.zeros(0, np.int64)  # by place: which row of the slab
         self._slabs: list[Slab] = []
-        self._steps_left: list[int] = []  # by slab: until rows that nobody has would be too long
+        self._steps_left: list[int] = []  # by slab, see _is_ready
         self._arrivals: dict[int, Block] = {}  # by their number of rows
         self._single = self._mover.block(1)
         self._root = self._mover.block(1)
@@ -92,7 +92,11 @@ class Resident:
         self._steps_left[slab] -= 1
 
     def _is_ready(self, slab: int, places: Int64) -> bool:
-        """Whether a slab can be stepped as it is: it has these rows and no others."""
+        """Whether a slab can be stepped as it is: it has these rows and no others.
+
+        Rows that nobody has take part in its steps, and must not run past the longest string. They begin
+        anew when rows are picked together; from then on they are as short as any, until a row leaves.
+        """
         if slab == ARRIVING or not self._steps_left[slab]:
             return False
         here = np.count_nonzero(self._slab == slab)
@@ -104,7 +108,7 @@ class Resident:
             self._kept.pop(place, None)
         for slab in np.unique(self._slab[places]).tolist():
             if slab >= 0:
-                self._steps_left[slab] = 0  # those rows may be long already
+                self._steps_left[slab] = 0
         self._slab[places] = NOWHERE
 
     # --- picking rows together
@@ -116,6 +120,7 @@ class Resident:
         slab = ARRIVING
         for source in np.unique(sources[sources >= 0]).tolist():
             front = self._slabs[source].front
+            self._steps_left[source] = 0  # what is left there stays behind
             mine = np.flatnonzero(sources == source)
             picked = picked + front.rows
             picked[mine] = rows[mine]
