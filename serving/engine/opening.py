@@ -2,8 +2,8 @@
 
 from serving.engine import devices
 from serving.engine.device_session import DeviceSession
-from serving.engine.moves import picking_graph
 from serving.engine.session import OrtSession, StepSession
+from serving.graph_picking import picking_graph
 from serving.placement import CPU, Placement
 
 

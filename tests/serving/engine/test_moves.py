@@ -1,28 +1,11 @@
 """Rows picked on a device; here the device is the CPU."""
 
 import numpy as np
-import onnx
 import pytest
 
-from serving.engine.moves import KINDS, Mover, picking_graph
+from serving.engine.moves import Mover
 from serving.manifest import DTYPES
 from serving.placement import CPU
-
-
-def test_the_graph_is_one_that_onnx_reads_and_finds_right() -> None:
-    dtypes = [DTYPES[i % len(DTYPES)] for i in range(200)]  # some lengths take more than one byte
-    model = onnx.load_from_string(picking_graph([((2, 3), dtype) for dtype in dtypes]))
-    onnx.checker.check_model(model)
-    assert (model.ir_version, model.opset_import[0].version) == (10, 20)
-    assert [node.op_type for node in model.graph.node] == ["Concat", "Gather"] * 200
-    assert model.graph.node[0].attribute[0].i == 0
-    assert [value.name for value in model.graph.output] == [f"picked_{i}" for i in range(200)]
-    assert [v.type.tensor_type.elem_type for v in model.graph.output] == [KINDS[d] for d in dtypes]
-
-
-def test_types_have_the_numbers_that_onnx_gives_them() -> None:
-    numbers = {d: onnx.helper.np_dtype_to_tensor_dtype(np.dtype(d)) for d in DTYPES}
-    assert numbers == KINDS
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

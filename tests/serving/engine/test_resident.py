@@ -116,18 +116,25 @@ def test_rows_go_any_way_and_have_the_same_bits(
         walk.check()
 
 
-def test_rows_that_nobody_has_do_not_run_past_the_longest_string(repository: Path) -> None:
+@pytest.mark.parametrize("is_released", [True, False], ids=["released", "taken elsewhere"])
+def test_rows_that_nobody_has_do_not_run_past_the_longest_string(
+    repository: Path, is_released: bool
+) -> None:
     """A Transformer's step fails at a position that it has no embedding for."""
     content = graph(repository, "transformer")
     walk = Walk(OrtSession(content), on_device(content))
-    for _ in range(3):  # one long row after the other, its neighbours idle or gone early
-        walk.fork(0, 3)
-        for step in range(walk.longest):
-            walk.advance(list(range(len(walk.rows))), [1 + step % 2] * len(walk.rows))
-            if step == 2:
-                walk.release([0, 1])
-            walk.check()
+    walk.fork(0, 1)
+    for _ in range(walk.longest - 3):
+        walk.advance([0], [1])
+    walk.fork(0, 1)
+    walk.advance([0, 1], [2, 3])
+    if is_released:
         walk.release([0])
+    else:
+        walk.advance([0], [1])  # where the two were, its state stays behind
+    for _ in range(walk.longest - 1):
+        walk.advance([len(walk.rows) - 1], [2])
+        walk.check()
 
 
 def test_stepping_copies_no_state_to_the_host_or_from_it(
