@@ -1,9 +1,4 @@
-"""Rows of states that stay where they are computed, and choosing among them there.
-
-A graph of two operators a state does it: Concat puts two blocks of rows together, Gather takes the rows
-that are wanted. It is a dozen fields of ONNX's own format, written here, since serving goes without the
-package `onnx`.
-"""
+"""Rows of states that stay where they are computed, and picking among them there."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,11 +9,9 @@ import numpy.typing as npt
 
 from serving.engine import devices
 from serving.engine.runtime import onnxruntime
+from serving.graph_picking import Spec, picking_graph
 
 Array = npt.NDArray[Any]
-IR_VERSION, OPSET = 10, 20
-KINDS = {"float32": 1, "int32": 6, "int64": 7, "bool": 9, "float64": 11}
-"""ONNX's numbers of the types that a state may have."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,21 +28,27 @@ class Mover:
     """Makes blocks on a device and picks rows from them.
 
     Args:
-        specs: each state's shape without the batch axis, and its type.
+        specs: of each state.
         device: where.
     """
 
-    def __init__(self, specs: Sequence[tuple[tuple[int, ...], str]], device: str) -> None:
+    def __init__(self, specs: Sequence[Spec], device: str) -> None:
         self.device = device
         self._specs = specs
         self._indices: dict[int, Any] = {}
         if specs:
-            graph = picking_graph([dtype for _, dtype in specs])
+            graph = picking_graph(specs)
             self._session = devices.open_graph(graph, device, devices.device_options())
 
     def value(self, array: Array) -> Any:
         """An array's copy on the device."""
-        return onnxruntime.OrtValue.ortvalue_from_numpy(array, self.device, 0)
+        value = onnxruntime.OrtValue.ortvalue_from_shape_and_type(
+            array.shape, array.dtype, self.device, 0
+        )
+        value.update_inplace(
+            array
+        )  # made from an array, it would be that array where device is cpu
+        return value
 
     def block(self, rows: int) -> Block:
         """So many rows of every state, all zero."""
@@ -91,42 +90,3 @@ class Mover:
             binding.bind_ortvalue_input(f"second_{i}", values[1])
             binding.bind_ortvalue_output(f"picked_{i}", values[2])
         return binding
-
-
-def picking_graph(dtypes: Sequence[str]) -> bytes:
-    """A graph that picks rows of so many states: picked_0 = Concat(first_0, second_0)[rows], and so on."""
-    nodes, inputs, outputs = [], [_value("rows", "int64")], []
-    axis = _field(1, "axis") + _field(3, 0) + _field(20, 2)  # a whole number
-    for i, dtype in enumerate(dtypes):
-        first, second, both, picked = (f"{s}_{i}" for s in ("first", "second", "both", "picked"))
-        nodes.append(_node("Concat", [first, second], both) + _field(5, axis))
-        nodes.append(_node("Gather", [both, "rows"], picked))
-        inputs += [_value(first, dtype), _value(second, dtype)]
-        outputs.append(_value(picked, dtype))
-    graph = b"".join(_field(1, node) for node in nodes) + _field(2, "pick")
-    graph += b"".join(_field(11, value) for value in inputs)
-    graph += b"".join(_field(12, value) for value in outputs)
-    opset = _field(1, "") + _field(2, OPSET)
-    return _field(1, IR_VERSION) + _field(7, graph) + _field(8, opset)
-
-
-def _node(operator: str, inputs: Sequence[str], output: str) -> bytes:
-    return b"".join(_field(1, name) for name in inputs) + _field(2, output) + _field(4, operator)
-
-
-def _value(name: str, dtype: str) -> bytes:
-    """A tensor of any shape."""
-    return _field(1, name) + _field(2, _field(1, _field(1, KINDS[dtype])))
-
-
-def _field(number: int, value: int | bytes | str) -> bytes:
-    """A field as protobuf writes it: its number and kind, then a number, or bytes after their length."""
-    if isinstance(value, int):
-        return _varint(number << 3) + _varint(value)
-    content = value.encode() if isinstance(value, str) else value
-    return _varint(number << 3 | 2) + _varint(len(content)) + content
-
-
-def _varint(value: int) -> bytes:
-    low, rest = value & 0x7F, value >> 7
-    return bytes([low | 0x80]) + _varint(rest) if rest else bytes([low])

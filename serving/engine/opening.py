@@ -2,8 +2,8 @@
 
 from serving.engine import devices
 from serving.engine.device_session import DeviceSession
-from serving.engine.moves import picking_graph
 from serving.engine.session import OrtSession, StepSession
+from serving.graph_picking import picking_graph
 from serving.placement import CPU, Placement
 
 
@@ -11,7 +11,7 @@ def require(device: str) -> None:
     """Raise NoDevice unless graphs run on a device, as seen by loading one there."""
     if device != CPU:
         devices.check_packages(device)
-        devices.open_graph(picking_graph(["float32"]), device, devices.device_options())
+        devices.open_graph(picking_graph([((1,), "float32")]), device, devices.device_options())
 
 
 def open_session(model: bytes, placement: Placement) -> StepSession:

@@ -33,7 +33,9 @@ class Resident:
         self._slab: Int64 = np.zeros(0, np.int64)  # by place
         self._row: Int64 = np.zeros(0, np.int64)  # by place: which row of the slab
         self._slabs: list[Slab] = []
-        self._steps_left: list[int] = []  # by slab: until rows that nobody has would be too long
+        self._is_whole: list[
+            bool
+        ] = []  # by slab: whether every row that was picked into it is there yet
         self._arrivals: dict[int, Block] = {}  # by their number of rows
         self._single = self._mover.block(1)
         self._root = self._mover.block(1)
@@ -89,11 +91,15 @@ class Resident:
         every[self._row[places]] = tokens
         logits = self._session.take(self._slabs[slab], every)
         self._logits[places] = logits[self._row[places]]
-        self._steps_left[slab] -= 1
 
     def _is_ready(self, slab: int, places: Int64) -> bool:
-        """Whether a slab can be stepped as it is: it has these rows and no others."""
-        if slab == ARRIVING or not self._steps_left[slab]:
+        """Whether a slab can be stepped as it is: it has these rows and no others.
+
+        Rows that nobody has take part in its steps, and must not run past the longest string. Those that
+        begin anew when rows are picked together never do before a row that somebody has; one that was left
+        behind might.
+        """
+        if slab == ARRIVING or not self._is_whole[slab]:
             return False
         here = np.count_nonzero(self._slab == slab)
         return here == len(places) and bool((self._slab[places] == slab).all())
@@ -104,7 +110,7 @@ class Resident:
             self._kept.pop(place, None)
         for slab in np.unique(self._slab[places]).tolist():
             if slab >= 0:
-                self._steps_left[slab] = 0  # those rows may be long already
+                self._is_whole[slab] = False
         self._slab[places] = NOWHERE
 
     # --- picking rows together
@@ -116,6 +122,7 @@ class Resident:
         slab = ARRIVING
         for source in np.unique(sources[sources >= 0]).tolist():
             front = self._slabs[source].front
+            self._is_whole[source] = False
             mine = np.flatnonzero(sources == source)
             picked = picked + front.rows
             picked[mine] = rows[mine]
@@ -126,7 +133,7 @@ class Resident:
             slab = self._vacant()
             self._mover.pick(before, self._root, picked, self._slabs[slab].front)
         self._slab[places], self._row[places] = slab, np.arange(len(places))
-        self._steps_left[slab] = self._session.manifest.max_length
+        self._is_whole[slab] = True
         return slab
 
     def _arrived(self, places: Int64) -> tuple[Block, Int64]:
@@ -149,5 +156,5 @@ class Resident:
             if slab not in used and not (self._slab == slab).any():
                 return slab
         self._slabs.append(self._session.slab())
-        self._steps_left.append(0)
+        self._is_whole.append(False)
         return len(self._slabs) - 1

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from serving.config import ServerConfig
-from serving.engine import devices, moves, opening
+from serving.engine import devices, opening
 from serving.engine.runtime import onnxruntime
 from serving.errors import InvalidArgument, NoDevice
+from serving.graph_picking import picking_graph
 from serving.placement import CPU, CUDA, Placement
 from tests.conftest import COMMITTED
 from tests.serving.process import SERVE
@@ -38,7 +39,7 @@ def test_a_session_that_falls_back_to_the_cpu_is_refused() -> None:
         pytest.warns(UserWarning, match="'CUDAExecutionProvider' is not in available"),
         pytest.raises(NoDevice, match=r"libraries or the driver's are not found.*nvidia-smi"),
     ):
-        devices.open_graph(moves.picking_graph(["float32"]), CUDA, devices.device_options())
+        devices.open_graph(picking_graph([((1,), "float32")]), CUDA, devices.device_options())
 
 
 def test_a_driver_that_is_too_old_is_told_in_its_own_words(monkeypatch: pytest.MonkeyPatch) -> None:
