@@ -93,8 +93,18 @@ def endless_load() -> None:
     repository.load_version = wrong  # type: ignore[assignment]
 
 
+def blind() -> None:
+    """Sums that are not compared."""
+
+    def wrong(folder: Path) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    repository.read_verified = wrong
+
+
 BUGS = {
-    bug.__name__: bug for bug in (mixed_up, hasty, hang, crash, deaf_hang, deaf_crash, endless_load)
+    bug.__name__: bug
+    for bug in (mixed_up, hasty, hang, crash, deaf_hang, deaf_crash, endless_load, blind)
 }
 
 if __name__ == "__main__":
