@@ -42,6 +42,8 @@ class ServerConfig:
         tls_client_ca: PEM file of the authorities whose certificates clients must have; None asks for none.
         token_file: names and tokens of those who may call, see serving.tokens; None lets everybody.
         grace: seconds that calls under way have after the lame duck.
+        watchdog: seconds without a step, while work waits, after which a model hangs and the process ends;
+            0 waits for ever.
         reload_interval: seconds between two looks at the repository; 0 looks when it is told to alone.
     """
 
@@ -62,6 +64,7 @@ class ServerConfig:
     tls_client_ca: Path | None = None
     token_file: Path | None = None
     grace: float = 30.0
+    watchdog: float = 30.0
     reload_interval: float = 5.0
 
     def __post_init__(self) -> None:
@@ -80,6 +83,7 @@ class ServerConfig:
         checks.real("read_timeout", self.read_timeout, 0.1, 86400.0)
         checks.real("lame_duck", self.lame_duck, 0.0, 86400.0)
         checks.real("grace", self.grace, 0.0, 86400.0)
+        checks.real("watchdog", self.watchdog, 0.0, 86400.0)
         checks.real("reload_interval", self.reload_interval, 0.0, 86400.0)
         self._check_security()
 

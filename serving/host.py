@@ -17,6 +17,9 @@ from serving.repository import Model, Refusal, Repository
 
 log = logging.getLogger(__name__)
 
+LAST_LOAD = 2.0
+"""Seconds for which the end waits for a version that is just being loaded."""
+
 
 @dataclass(frozen=True)
 class Served:
@@ -207,9 +210,16 @@ class Host:
         """Start no more engines: the server is to end before it has begun."""
         self._is_given_up = True
 
+    @property
+    def is_loading(self) -> bool:
+        """Whether a version is just being loaded, which nothing can interrupt."""
+        return self._loading.locked()
+
     def stop(self) -> None:
         """Let every engine finish what it has, and end it."""
         self.give_up()
-        with self._loading:
-            for engine in self.running():
-                engine.stop()
+        is_over = self._loading.acquire(timeout=LAST_LOAD)
+        for engine in self.running():
+            engine.stop()
+        if is_over:
+            self._loading.release()

@@ -82,6 +82,12 @@ PATH = click.Path(path_type=Path)
     help="Seconds between two looks at the repository; 0 looks at SIGHUP alone.",
 )
 @click.option(
+    "--watchdog",
+    default=30.0,
+    show_default=True,
+    help="Seconds without a step, while work waits, after which the process ends; 0 waits for ever.",
+)
+@click.option(
     "--workers", default=1, show_default=True, help="Processes that share the port and the calls."
 )
 def command(

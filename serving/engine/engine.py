@@ -9,6 +9,8 @@ import math
 import threading
 import time
 from collections import deque
+from concurrent.futures import InvalidStateError
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 import numpy as np
@@ -42,6 +44,10 @@ class Engine:
         max_rows: how many strings run at once in either lane.
         prefix_cache: bytes that the prefix tree may take; 0 does without.
         max_queue: seconds of light work that may wait before jobs are refused; infinite to refuse none.
+
+    Attributes:
+        beats: counts up with every turn, and with every step of a long one: a sign of life.
+        failure: why it does nothing any more; empty as long as it does.
     """
 
     def __init__(
@@ -57,6 +63,8 @@ class Engine:
         self.prefix_cache = prefix_cache
         self.admission = Admission(max_queue)
         self.turns = 0
+        self.beats = 0
+        self.failure = ""
         self.contexts: Contexts
         self._root: Context
         self._entries: dict[int, Entry] = {}
@@ -79,6 +87,11 @@ class Engine:
     def active_rows(self) -> int:
         """Rows that are running now."""
         return sum(len(lane.rows) for lane in self._lanes)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether there is something that a turn would do."""
+        return not self._inbox.empty() or any(lane.has_work for lane in self._lanes)
 
     def start(self) -> None:
         """Warm the model up with a step, then start the thread.
@@ -146,21 +159,27 @@ class Engine:
             self._thread.join()
 
     def _run(self) -> None:
-        while True:
-            try:
-                while self._take_in():
-                    self.turn()
-                return
-            except Exception:
-                log.exception("the engine of %s failed", self.manifest.name)
-                self._start_over()
+        try:
+            while self._take_in():
+                self.turn()
+        except BaseException:  # what ends the thread, whatever it is, must not do so unnoticed
+            log.exception("the engine of %s failed", self.manifest.name)
+            self.fail(
+                f"the engine of {self.manifest.name} failed", ServingError("the model failed")
+            )
 
-    def _start_over(self) -> None:
-        """Fail the jobs under way and go on without them."""
-        for entry in self._entries.values():
-            entry.fail(ServingError("the model failed"))
-            self.admission.left(entry.job)
-        self._set_up()
+    def fail(self, reason: str, error: ServingError) -> None:
+        """Take no more jobs, and answer those that there are with an error; from any thread."""
+        with self._lock:
+            self._closing.set()
+            self.failure = reason
+        jobs = [entry.job for entry in list(self._entries.values())]
+        with suppress(Empty):
+            while True:
+                jobs += filter(None, [self._inbox.get_nowait()])
+        for job in jobs:
+            with suppress(InvalidStateError, RuntimeError):  # it is being answered just now
+                job.fail(error)
 
     def _take_in(self) -> bool:
         """Move submitted jobs to their lanes; waits when idle. False when all is done."""
@@ -193,8 +212,7 @@ class Engine:
         except Exception:
             log.exception("a job of %s cannot be begun", self.manifest.name)
             self.admission.left(job)
-            if job.result.set_running_or_notify_cancel():
-                job.result.set_exception(ServingError("the model failed"))
+            job.fail(ServingError("the model failed"))
 
     def _add(self, job: Job) -> None:
         self._number += 1
@@ -225,6 +243,7 @@ class Engine:
             self.admission.measured(lane.begun, seconds, is_light=is_light)
         lane.begun = 0
         self.turns += 1
+        self.beats += 1
 
     def _lap(self) -> float:
         """Seconds since the last turn's end, or since there was something to do."""
@@ -232,7 +251,8 @@ class Engine:
         return self._since - since
 
     def _is_interrupted(self) -> bool:
-        """Whether jobs have come in, or another lane waits."""
+        """Whether jobs have come in, or another lane waits; asked at every step of a long turn."""
+        self.beats += 1
         return not self._inbox.empty() or len(self._entries) > 1
 
     def _sweep(self) -> None:
