@@ -6,6 +6,7 @@ with Client("127.0.0.1:50051") as client:
 """
 
 import json
+import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Self, TypeVar
@@ -26,6 +27,7 @@ from serving.service_config import SERVICE_CONFIG
 
 TIMEOUT = 30.0
 MAX_TIMEOUT = 86400.0
+_NOT_CONNECTED = re.compile("failed to connect to all|connections to all backends failing")
 
 _SAMPLING = set(pb.Sampling.DESCRIPTOR.fields_by_name)
 
@@ -184,7 +186,7 @@ class Client:
 
     def _error(self, call: grpc.RpcError) -> ServingError:
         error = error_of(call)  # type: ignore[arg-type]  # grpc raises the call itself
-        if isinstance(error, Unavailable) and "failed to connect" in str(error):
+        if isinstance(error, Unavailable) and _NOT_CONNECTED.search(str(error)):
             if why := why_not_connected(str(error)):
                 return Unavailable(f"no connection to the server at {self.address}: {why}; {error}")
             return NoServer(f"no server answers at {self.address}: {error}")
