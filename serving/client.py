@@ -27,8 +27,9 @@ from serving.service_config import SERVICE_CONFIG
 
 TIMEOUT = 30.0
 MAX_TIMEOUT = 86400.0
+_NOT_CONNECTED = re.compile("failed to connect to all|connections to all backends failing")
+_NOT_SERVING = "backend unhealthy"  # grpc's text for a server whose health says so
 
-_NO_CONNECTION = re.compile("failed to connect|connections to all backends failing", re.IGNORECASE)
 _SAMPLING = set(pb.Sampling.DESCRIPTOR.fields_by_name)
 
 Response = TypeVar("Response")
@@ -53,14 +54,13 @@ class Client:
         checks.real("timeout", timeout, 0.0, MAX_TIMEOUT)
         self.address = address
         self.timeout = timeout
-        options: list[tuple[str, Any]] = [("grpc.service_config", json.dumps(SERVICE_CONFIG))]
-        if is_loopback(address):
-            options.append(("grpc.enable_http_proxy", 0))  # no proxy leads to this machine
-        credentials = credentials or Credentials()
-        self._metadata = credentials.metadata(address)
-        self._channel = credentials.channel(address, options)
-        # The one above has no connection to a server that is unhealthy. Neither connects before it is used.
-        self._health_channel = credentials.channel(address, options[1:])
+        # No proxy leads to this machine.
+        self._options = [("grpc.enable_http_proxy", 0)] if is_loopback(address) else []
+        self._credentials = credentials or Credentials()
+        self._metadata = self._credentials.metadata(address)
+        self._channel = self._credentials.channel(
+            address, [*self._options, ("grpc.service_config", json.dumps(SERVICE_CONFIG))]
+        )
         self._generation = GenerationServiceStub(self._channel)
         self._models = ModelServiceStub(self._channel)
 
@@ -73,7 +73,6 @@ class Client:
     def close(self) -> None:
         """Close the connection."""
         self._channel.close()
-        self._health_channel.close()
 
     def generate(
         self, prefix: str = "", n: int = 1, *, allow_partial: bool = False, **settings: Any
@@ -177,8 +176,10 @@ class Client:
         """SERVING or NOT_SERVING: the whole server, or one service. Needs the extra `serve`."""
         from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-        stub: Any = health_pb2_grpc.HealthStub(self._health_channel)
-        response = self._call(stub.Check, health_pb2.HealthCheckRequest(service=service))
+        # A connection of its own: the other is not used while the server is not serving.
+        with self._credentials.channel(self.address, self._options) as channel:
+            stub: Any = health_pb2_grpc.HealthStub(channel)
+            response = self._call(stub.Check, health_pb2.HealthCheckRequest(service=service))
         return health_pb2.HealthCheckResponse.ServingStatus.Name(response.status)
 
     def _call(self, method: Callable[..., Response], request: Any) -> Response:
@@ -189,11 +190,13 @@ class Client:
 
     def _error(self, call: grpc.RpcError) -> ServingError:
         error = error_of(call)  # type: ignore[arg-type]  # grpc raises the call itself
-        if isinstance(error, Unavailable) and _NO_CONNECTION.search(str(error)):
+        if not isinstance(error, Unavailable):
+            return error
+        if _NOT_SERVING in str(error):
+            return Unavailable(f"the server at {self.address} is not serving; try again")
+        if _NOT_CONNECTED.search(str(error)):
             if why := why_not_connected(str(error)):
                 return Unavailable(f"no connection to the server at {self.address}: {why}; {error}")
-            if "unhealthy" in str(error):
-                return Unavailable(f"no server at {self.address} is ready: {error}")
             return NoServer(f"no server answers at {self.address}: {error}")
         return error
 
