@@ -28,6 +28,7 @@ from serving.reload import Reloader
 from serving.repository import Repository
 from serving.tls import server_credentials
 from serving.tokens import Tokens
+from serving.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +39,10 @@ SERVICES = tuple(
         (model_service_pb2, "ModelService"),
     )
 )
-AT_ONCE = 1
-"""The exit status after a second signal."""
+AT_ONCE, FAILED = 1, 3
+"""The exit statuses after a second signal, and after an engine has failed or hung."""
+LAST_CALLS = 2.0
+"""Seconds for the calls of other models once an engine has failed."""
 
 
 class Server:
@@ -52,11 +55,14 @@ class Server:
     def __init__(self, config: ServerConfig) -> None:
         self.config = config
         self.port = 0
-        repository = Repository(config.repository, config.default_model, config.threads)
-        self.host = Host(repository, config.max_rows, config.prefix_cache, config.max_queue)
+        repository = Repository(
+            config.repository, config.default_model, config.placement, config.max_rows
+        )
+        self.host = Host(repository, config.max_rows, config.tree_bytes, config.max_queue)
         self.observation = Observation(config.observe, self.host)
         self._health = HealthServicer()
         self._healthy: set[str] = set()
+        self.watchdog = Watchdog(config.watchdog, self.host.running)
         self._reloader = Reloader(config.reload_interval, self._reload)
         self._reloading: asyncio.Task[None] | None = None
         self._server: grpc.aio.Server | None = None
@@ -67,6 +73,7 @@ class Server:
 
         Raises:
             InvalidArgument: certificates or tokens cannot be read.
+            NoDevice: models cannot run on the device.
             Unavailable: a port cannot be bound.
             NotFound: there is no model to serve.
         """
@@ -206,6 +213,7 @@ async def run(config: ServerConfig, announce: Callable[[Server], None]) -> None:
     starting = asyncio.create_task(server.start())
     stopping, at_once = (asyncio.create_task(s.wait()) for s in (signals.first, signals.second))
     await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    watching = asyncio.create_task(watch(server))
     lame_duck = 0.0
     if starting.done():
         starting.result()
@@ -219,8 +227,20 @@ async def run(config: ServerConfig, announce: Callable[[Server], None]) -> None:
     if not leaving.done():
         log.warning("stopped at once: calls under way are lost")
         os._exit(AT_ONCE)
-    at_once.cancel()
+    if server.host.is_loading:
+        log.warning("stopped while a version is being loaded")
+        os._exit(0)  # whose thread would be waited for
+    for task in (at_once, watching):
+        task.cancel()
     await asyncio.gather(leaving, starting, return_exceptions=True)
+
+
+async def watch(server: Server) -> None:
+    """End the process when an engine has failed or hangs, which only a new process mends."""
+    reason = await server.watchdog.run()
+    log.critical("%s: the process ends", reason)
+    await asyncio.wait({asyncio.ensure_future(server.stop(LAST_CALLS))}, timeout=LAST_CALLS + 1)
+    os._exit(FAILED)
 
 
 async def leave(server: Server, lame_duck: float, grace: float) -> None:

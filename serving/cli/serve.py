@@ -11,6 +11,7 @@ from serving.cli.observing import OBSERVING, observing_of
 from serving.cli.options import all_of
 from serving.config import LISTEN, ServerConfig, parse_size
 from serving.observe.logs import configure
+from serving.placement import CPU, DEVICES
 from serving.server import run
 from serving.vocabulary import normalise
 from serving.workers import serve
@@ -33,9 +34,15 @@ PATH = click.Path(path_type=Path)
 @click.option("--max-rows", default=256, show_default=True, help="Strings a model runs at once.")
 @click.option("--threads", default=1, show_default=True, help="Threads of each model's steps.")
 @click.option(
-    "--prefix-cache",
-    default="64MiB",
+    "--device",
+    type=click.Choice(DEVICES),
+    default=CPU,
     show_default=True,
+    help="Where models run; cuda needs the extra serve-gpu.",
+)
+@click.option(
+    "--prefix-cache",
+    show_default="64MiB; with cuda always 0",
     help="Memory for prefixes that need not be computed again, for each model; 0 for none.",
 )
 @click.option(
@@ -77,11 +84,17 @@ PATH = click.Path(path_type=Path)
     help="Seconds between two looks at the repository; 0 looks at SIGHUP alone.",
 )
 @click.option(
+    "--watchdog",
+    default=30.0,
+    show_default=True,
+    help="Seconds without a step, while work waits, after which the process ends; 0 waits for ever.",
+)
+@click.option(
     "--workers", default=1, show_default=True, help="Processes that share the port and the calls."
 )
 @all_of(OBSERVING)
 def command(
-    repository: Path, prefix_cache: str, forbidden: TextIO | None, workers: int, **given: Any
+    repository: Path, prefix_cache: str | None, forbidden: TextIO | None, workers: int, **given: Any
 ) -> None:
     """Serve published models over gRPC until SIGTERM or Ctrl-C."""
     checks.whole("workers", workers, 1, 256)
@@ -90,7 +103,7 @@ def command(
     lines = forbidden.read().splitlines() if forbidden else []
     config = ServerConfig(
         repository,
-        prefix_cache=parse_size("prefix_cache", prefix_cache),
+        prefix_cache=parse_size("prefix_cache", prefix_cache) if prefix_cache else None,
         forbidden=tuple(normalise(line) for line in lines if line),
         observe=observe,
         **given,

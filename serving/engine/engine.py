@@ -10,21 +10,23 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable
+from concurrent.futures import InvalidStateError
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 import numpy as np
 
 from serving.engine.admission import Admission
-from serving.engine.contexts import Context, Contexts, Private, after_boundary
+from serving.engine.contexts import Context, Contexts, after_boundary
 from serving.engine.entry import DrawEntry, Entry, ReadEntry
 from serving.engine.job import Draw, Job, Read, Shortfall
 from serving.engine.lane import Lane
 from serving.engine.ledger import Ledger
+from serving.engine.residence import contexts_of
 from serving.engine.sampling import Int64
 from serving.engine.scheduler import Turns
 from serving.engine.session import StepSession
-from serving.engine.timed import TimedSession
-from serving.engine.tree import Tree
+from serving.engine.timed import StepClock
 from serving.errors import DeadlineExceeded, ServingError, Unavailable
 
 log = logging.getLogger(__name__)
@@ -43,6 +45,10 @@ class Engine:
         max_rows: how many strings run at once in either lane.
         prefix_cache: bytes that the prefix tree may take; 0 does without.
         max_queue: seconds of light work that may wait before jobs are refused; infinite to refuse none.
+
+    Attributes:
+        beats: counts up with every turn, and with every step of a long one: a sign of life.
+        failure: why it does nothing any more; empty as long as it does.
     """
 
     def __init__(
@@ -58,11 +64,13 @@ class Engine:
         self.prefix_cache = prefix_cache
         self.admission = Admission(max_queue)
         self.turns = 0
+        self.beats = 0
+        self.failure = ""
         self.contexts: Contexts
         self._root: Context
         self._entries: dict[int, Entry] = {}
         self.ledger = Ledger(self._entries)
-        self.timed = TimedSession(session)
+        self.clock = StepClock()
         self._left: deque[int] = deque()  # whose jobs are done; from any thread
         self._due = math.inf
         self._since = 0.0
@@ -93,6 +101,11 @@ class Engine:
         """Whether its thread runs."""
         return self._thread.is_alive()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether there is something that a turn would do."""
+        return not self._inbox.empty() or any(lane.has_work for lane in self._lanes)
+
     def start(self) -> None:
         """Warm the model up with a step, then start the thread.
 
@@ -106,10 +119,8 @@ class Engine:
     def _set_up(self) -> None:
         """Begin with nothing under way."""
         most = 2 * self.max_rows
-        self.contexts = (
-            Tree(self.timed, self._root, self.prefix_cache, most, self._places_in_use)
-            if self.prefix_cache
-            else Private(self.timed, self._root)
+        self.contexts = contexts_of(
+            self.session, self._root, self.clock, self.prefix_cache, most, self._places_in_use
         )
         light, heavy = (
             Lane(self.manifest, self.contexts, self.max_rows, self.admission.began)
@@ -157,21 +168,30 @@ class Engine:
             self._thread.join()
 
     def _run(self) -> None:
-        while True:
-            try:
-                while self._take_in():
-                    self.turn()
-                return
-            except Exception:
-                log.exception("the engine of %s failed", self.manifest.name)
-                self._start_over()
+        try:
+            while self._take_in():
+                self.turn()
+        except BaseException:  # what ends the thread, whatever it is, must not do so unnoticed
+            log.exception("the engine of %s failed", self.manifest.name)
+            self.fail(
+                f"the engine of {self.manifest.name} failed", ServingError("the model failed")
+            )
+            self._let_go(list(self._entries))
 
-    def _start_over(self) -> None:
-        """Fail the jobs under way and go on without them."""
-        for entry in self._entries.values():
-            entry.fail(ServingError("the model failed"))
-        self._let_go(list(self._entries))
-        self._set_up()
+    def fail(self, reason: str, error: ServingError) -> None:
+        """Take no more jobs, and answer those that there are with an error; from any thread."""
+        with self._lock:
+            self._closing.set()
+            self.failure = reason
+        waiting: list[Job] = []
+        with suppress(Empty):
+            while True:
+                waiting += filter(None, [self._inbox.get_nowait()])
+        for job in (*waiting, *(entry.job for entry in list(self._entries.values()))):
+            with suppress(InvalidStateError, RuntimeError):  # it is being answered just now
+                job.fail(error)
+        for job in waiting:
+            self.ledger.turn_away(job)
 
     def _take_in(self) -> bool:
         """Move submitted jobs to their lanes; waits when idle. False when all is done."""
@@ -203,8 +223,7 @@ class Engine:
             self._add(job)
         except Exception:
             log.exception("a job of %s cannot be begun", self.manifest.name)
-            if job.result.set_running_or_notify_cancel():
-                job.result.set_exception(ServingError("the model failed"))
+            job.fail(ServingError("the model failed"))
             if self._number not in self._entries:
                 self.admission.left(job)
                 self.ledger.turn_away(job)
@@ -238,6 +257,7 @@ class Engine:
             self.admission.measured(lane.begun, seconds, is_light=is_light)
         lane.begun = 0
         self.turns += 1
+        self.beats += 1
 
     def _lap(self) -> float:
         """Seconds since the last turn's end, or since there was something to do."""
@@ -245,7 +265,8 @@ class Engine:
         return self._since - since
 
     def _is_interrupted(self) -> bool:
-        """Whether jobs have come in, or another lane waits."""
+        """Whether jobs have come in, or another lane waits; asked at every step of a long turn."""
+        self.beats += 1
         return not self._inbox.empty() or len(self._entries) > 1
 
     def _sweep(self) -> None:

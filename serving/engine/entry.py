@@ -71,8 +71,7 @@ class Entry:
 
     def fail(self, error: ServingError) -> None:
         """Give an error instead."""
-        if not self.job.result.done() and self.job.result.set_running_or_notify_cancel():
-            self.job.result.set_exception(error)
+        self.job.fail(error)
 
 
 class DrawEntry(Entry):

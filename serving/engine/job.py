@@ -131,6 +131,11 @@ class Job:
         """Whether it is little work."""
         return self.characters <= LIGHT
 
+    def fail(self, error: Exception) -> None:
+        """Give an error for an answer, unless there is one or nobody waits."""
+        if not self.result.done() and self.result.set_running_or_notify_cancel():
+            self.result.set_exception(error)
+
     def is_expired(self, now: float | None = None) -> bool:
         """Whether the deadline has passed."""
         return self.deadline is not None and (now or time.monotonic()) >= self.deadline

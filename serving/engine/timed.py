@@ -1,4 +1,4 @@
-"""A model whose steps are timed, as cheaply as that goes."""
+"""How long a model's steps take, counted as cheaply as that goes."""
 
 from time import perf_counter
 
@@ -11,8 +11,8 @@ SPANS = 24
 """Ranges of duration: the one numbered k has the steps of less than 2^k microseconds."""
 
 
-class TimedSession:
-    """Steps a session; see StepSession. Used by one thread, read by any.
+class StepClock:
+    """The durations of steps. Written by one thread, read by any.
 
     Attributes:
         rows: that were stepped.
@@ -20,12 +20,25 @@ class TimedSession:
         spans: how many steps took less than 2^k microseconds, but not less than half of it, for each k.
     """
 
-    def __init__(self, session: StepSession) -> None:
-        self.manifest = session.manifest
-        self._session = session
+    def __init__(self) -> None:
         self.rows = 0
         self.seconds = 0.0
         self.spans = [0] * SPANS
+
+    def note(self, rows: int, seconds: float) -> None:
+        """A step has been taken."""
+        self.rows += rows
+        self.seconds += seconds
+        self.spans[min(int(seconds * 1e6).bit_length(), SPANS - 1)] += 1
+
+
+class TimedSession:
+    """A session whose steps are timed; see StepSession."""
+
+    def __init__(self, session: StepSession, clock: StepClock) -> None:
+        self.manifest = session.manifest
+        self._session = session
+        self._clock = clock
 
     def step(
         self, token: npt.NDArray[np.int64], states: States
@@ -39,8 +52,5 @@ class TimedSession:
         """See StepSession."""
         begun = perf_counter()
         after = self._session.advance(token, states)
-        seconds = perf_counter() - begun
-        self.rows += len(token)
-        self.seconds += seconds
-        self.spans[min(int(seconds * 1e6).bit_length(), SPANS - 1)] += 1
+        self._clock.note(len(token), perf_counter() - begun)
         return after

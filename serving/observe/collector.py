@@ -93,7 +93,7 @@ def figures(engine: Engine) -> Iterator[tuple[str, Values]]:
     for name, what in LEDGER.items():
         yield name, [(key[1:], counts[key]) for key in every if key[0] == what]
     yield "jobs_refused_total", [((), engine.admission.refused)]
-    yield "step_rows_total", [((), engine.timed.rows)]
+    yield "step_rows_total", [((), engine.clock.rows)]
     yield "rows", [((lane,), n) for lane, n in zip(LANES, engine.rows, strict=True)]
     yield "rows_capacity", [((lane,), engine.max_rows) for lane in LANES]
     queues = dict(zip(LANES, engine.admission.queues, strict=True))
@@ -109,6 +109,6 @@ def figures(engine: Engine) -> Iterator[tuple[str, Values]]:
 
 def add_steps(steps: HistogramMetricFamily, labels: Labels, engine: Engine) -> None:
     """The durations of an engine's steps."""
-    seconds, spans = engine.timed.seconds, list(accumulate(engine.timed.spans))
+    seconds, spans = engine.clock.seconds, list(accumulate(engine.clock.spans))
     buckets = [(f"{2**k / 1e6:.6f}", n) for k, n in enumerate(spans[:-1]) if k >= FIRST_SPAN]
     steps.add_metric(labels, [*buckets, ("+Inf", spans[-1])], seconds)

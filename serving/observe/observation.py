@@ -49,9 +49,11 @@ class Observation:
         self.metrics.is_ready = ready
 
     def what_ails(self) -> str:
-        """Which models have an engine that does not run; empty if all is well."""
-        dead = [name for name, engine in self._host.engines().items() if not engine.is_alive]
-        return f"the engine of {', '.join(dead)} has ended" if dead else ""
+        """What is wrong with an engine; empty if all is well."""
+        for engine in self._host.running():
+            if engine.failure or not engine.is_alive:
+                return engine.failure or f"the engine of {engine.manifest.name} has ended"
+        return ""
 
     def what_lacks(self) -> str:
         """Why no calls are wanted; empty if they are."""

@@ -1,10 +1,17 @@
 """A server with a bug in it, to see that a test finds it: `python -m tests.fault.planted BUG serve …`."""
 
+import os
 import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from serving import repository
 from serving.cli import main
+from serving.engine.engine import Engine
 from serving.host import Host
+from serving.watchdog import Watchdog
 
 
 def mixed_up() -> None:
@@ -35,7 +42,70 @@ def hasty() -> None:
     Host._end_if_unused = wrong  # type: ignore[method-assign]
 
 
-BUGS = {bug.__name__: bug for bug in (mixed_up, hasty)}
+def at_a_file(happen: Callable[[], object]) -> None:
+    """Have something happen in an engine's turn once the file that PLANTED names is there."""
+    turn, file = Engine.turn, Path(os.environ["PLANTED"])
+
+    def wrong(self: Engine) -> None:
+        if file.exists():
+            happen()
+        turn(self)
+
+    Engine.turn = wrong  # type: ignore[method-assign]
+
+
+def hang() -> None:
+    """An engine that comes to no end."""
+    at_a_file(threading.Event().wait)
+
+
+def crash() -> None:
+    """An engine that meets what nobody thought of."""
+
+    def fail() -> None:
+        raise KeyError("secret")
+
+    at_a_file(fail)
+
+
+def deaf_hang() -> None:
+    """The same, and nobody looks."""
+    Watchdog.look = lambda self: ""  # type: ignore[method-assign]
+    hang()
+
+
+def deaf_crash() -> None:
+    """The same, and nobody looks."""
+    Watchdog.look = lambda self: ""  # type: ignore[method-assign]
+    crash()
+
+
+def endless_load() -> None:
+    """A version 2 whose loading comes to no end."""
+    load = repository.load_version
+
+    def wrong(folder: Path, *arguments: Any) -> Any:
+        if folder.name == "2":
+            Path(os.environ["PLANTED"]).touch()
+            threading.Event().wait()
+        return load(folder, *arguments)
+
+    repository.load_version = wrong  # type: ignore[assignment]
+
+
+def blind() -> None:
+    """Sums that are not compared."""
+
+    def wrong(folder: Path) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    repository.read_verified = wrong
+
+
+BUGS = {
+    bug.__name__: bug
+    for bug in (mixed_up, hasty, hang, crash, deaf_hang, deaf_crash, endless_load, blind)
+}
 
 if __name__ == "__main__":
     BUGS[sys.argv.pop(1)]()

@@ -1,11 +1,12 @@
 """Versions that are swapped under load: no call fails, and no answer is of two models."""
 
 import shutil
+import signal
+import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from serving.engine.session import OrtSession
 from tests.fault.figures import record
 from tests.fault.load import WRONG, Load
 from tests.serving.graphs import graph, manifest, model_bytes
-from tests.serving.process import SERVE, serving
+from tests.serving.process import SERVE, serving, wait_until
 from trainer.export.publish import publish
 
 LENGTH = 24
@@ -105,11 +106,12 @@ def swap(repository: Path, client: Client, versions: range) -> int:
         if version % BAD == 0:
             bad += 1
             continue
-        end = time.monotonic() + 30
-        while client.get_model("good").version != version:
-            assert time.monotonic() < end, f"version {version} is not served"
-            time.sleep(0.02)
+        wait_until(partial(is_served, client, version))
     return bad
+
+
+def is_served(client: Client, version: int) -> bool:
+    return client.get_model("good").version == version
 
 
 def run(repository: Path, reloads: int, begin: Callable[[Load], Any], bug: str = "") -> Any:
@@ -142,6 +144,31 @@ def test_no_call_fails_and_no_answer_is_of_two_models(tmp_path: Path) -> None:
 def test_a_bug_that_was_planted_is_found(tmp_path: Path, bug: str, found: str) -> None:
     load, *_ = run(tmp_path, 12, lambda load: load.wait_for(20), bug)
     assert any(failure.startswith(found) for failure in load.failures), load.failures
+
+
+@pytest.mark.parametrize("is_there_at_the_start", [True, False])
+def test_a_load_without_an_end_does_not_hold_up_the_servers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_there_at_the_start: bool
+) -> None:
+    is_loading = tmp_path / "is_loading"
+    monkeypatch.setenv("PLANTED", str(is_loading))
+    repository = tmp_path / "repository"
+    put(repository, 1)
+    if is_there_at_the_start:
+        put(repository, 2)
+    flags = ["--listen", "127.0.0.1:0", "--reload-interval", "0.1"]
+    command = [*PLANTED, "endless_load", "serve", "--repository", str(repository), *flags]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            if not is_there_at_the_start:
+                assert process.stdout is not None
+                assert process.stdout.readline().startswith("serving good@1")
+                put(repository, 2)
+            wait_until(is_loading.exists)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
 
 
 @pytest.mark.fault

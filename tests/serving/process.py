@@ -3,20 +3,22 @@
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 SERVE = [sys.executable, "-m", "serving", "serve"]
 
 
 @contextmanager
 def serving(
-    repository: Path, *flags: str, command: Sequence[str] = SERVE
+    repository: Path, *flags: str, command: Sequence[str] = SERVE, stderr: IO[str] | None = None
 ) -> Iterator[tuple["subprocess.Popen[str]", str]]:
     """A server process and its address."""
     command = [*command, "--repository", str(repository), "--listen", "127.0.0.1:0", *flags]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as process:
         try:
             assert process.stdout is not None
             found = re.search(r" on (\S+:\d+)$", process.stdout.readline().strip())
@@ -24,3 +26,11 @@ def serving(
             yield process, found[1]
         finally:
             process.kill()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Until it holds; half a minute at most."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

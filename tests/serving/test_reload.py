@@ -3,8 +3,6 @@
 import asyncio
 import shutil
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +19,8 @@ from serving.errors import NotFound
 from serving.reload import Reloader
 from serving.testing import running
 from tests.serving.graphs import manifest, model_bytes, publish
-from tests.serving.process import serving
+from tests.serving.process import serving, wait_until
 from tests.serving.test_workers import children
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_it_is_looked_at_again_whatever_happened_the_last_time() -> None:

@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
+from contextlib import suppress
 
 import numpy as np
 import numpy.typing as npt
@@ -171,7 +172,7 @@ def test_stopping_finishes_what_was_submitted_and_refuses_what_comes_after() -> 
         engine.submit(job())
 
 
-def test_a_model_that_fails_answers_every_caller_without_its_text_and_is_tried_again() -> None:
+def test_a_model_that_fails_answers_every_caller_without_its_text_and_takes_no_more() -> None:
     class Failing(FakeSession):
         is_failing = False
 
@@ -187,17 +188,38 @@ def test_a_model_that_fails_answers_every_caller_without_its_text_and_is_tried_a
     engine.start()
     session.is_failing = True
     jobs = [job(n=50, prefix="abcabc") for _ in range(3)]
-    for each in jobs:
-        engine.submit(each)
-    for each in jobs:
-        failure = each.result.exception(30)
-        assert isinstance(failure, ServingError)
-        assert "secret" not in str(failure)
-    session.is_failing = False
-    after = job(n=20, prefix="ab", seed=3)
-    engine.submit(after)
-    assert_same(after.result.result(30).samples, expected(after))
+    with suppress(Unavailable):
+        for each in jobs:
+            engine.submit(each)
+    failure = jobs[0].result.exception(30)
+    assert isinstance(failure, ServingError)
+    assert "secret" not in str(failure)
     engine.stop()
+    assert engine.failure == "the engine of fake failed"
+    with pytest.raises(Unavailable):
+        engine.submit(job())
+
+
+def test_an_engine_that_is_given_up_answers_all_that_it_had() -> None:
+    """From another thread, while its own is stuck in a step: those under way, and those that wait."""
+    session = GatedSession()
+    engine = Engine(session)
+    engine.start()
+    session.gate.clear()
+    under_way, waiting, cancelled = job(n=3, prefix="ab"), job(), job()
+    engine.submit(under_way)
+    assert session.waiting.wait(30)
+    engine.submit(waiting)
+    engine.submit(cancelled)
+    cancelled.result.cancel()
+    assert engine.is_busy
+    engine.fail("stuck", Unavailable("try again"))
+    for each in (under_way, waiting):
+        assert isinstance(each.result.exception(0), Unavailable)
+    assert engine.failure == "stuck"
+    session.gate.set()
+    engine.stop()  # its thread comes to itself, finds nothing to do, and ends
+    assert not engine.is_busy
 
 
 def test_a_model_whose_first_step_is_not_finite_does_not_start() -> None:

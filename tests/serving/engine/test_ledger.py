@@ -23,7 +23,7 @@ from serving.engine.ledger import (
 )
 from serving.engine.sampling import SamplingParameters
 from serving.engine.session import States
-from serving.engine.timed import SPANS, TimedSession
+from serving.engine.timed import SPANS, StepClock, TimedSession
 from serving.testing import FakeSession
 
 
@@ -99,15 +99,16 @@ def test_a_job_that_was_let_in_is_counted_once_by_how_it_ends(
     assert counts[key] == counts[JOBS_ACCEPTED, "draw"] == 1
     assert counts[SAMPLES_ACCEPTED,] == 5
     assert_balanced(counts)
-    session.is_broken = False
     engine.stop()
     assert [queue.jobs for queue in engine.admission.queues] == [0, 0]
 
 
-def test_many_jobs_that_end_in_all_ways_at_once_balance() -> None:
+@pytest.mark.parametrize("breaks", [False, True])
+def test_many_jobs_that_end_in_all_ways_at_once_balance(breaks: bool) -> None:
     session = Breaking()
     engine = Engine(session, 8)
     engine.start()
+    session.gate.clear()
     jobs = [
         *(draw(3) for _ in range(50)),
         *(draw(3, deadline=time.monotonic() - 1) for _ in range(20)),
@@ -117,10 +118,8 @@ def test_many_jobs_that_end_in_all_ways_at_once_balance() -> None:
         engine.submit(job)
         if number % 7 == 0:
             job.result.cancel()
-        if number == 60:
-            session.is_broken = True
-    settled(engine, 60)
-    session.is_broken = False
+    session.is_broken = breaks
+    session.gate.set()
     assert_balanced(settled(engine, len(jobs)))
     engine.stop()
 
@@ -181,11 +180,12 @@ def test_a_job_that_cannot_be_begun_is_counted_as_failed() -> None:
 def test_steps_are_timed_and_their_rows_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([0.0, 0.0001, 1.0, 1.0, 2.0, 1002.0])
     monkeypatch.setattr("serving.engine.timed.perf_counter", lambda: next(times))
-    session = TimedSession(FakeSession())
+    clock = StepClock()
+    session = TimedSession(FakeSession(), clock)
     for rows in (1, 2, 3):
         session.advance(np.ones(rows, np.int64), (np.zeros((rows, 1), np.int64),))
-    assert session.rows == 6
-    assert session.seconds == pytest.approx(1000.0001)
-    assert sum(session.spans) == 3
-    assert session.spans[7] == 1  # 100 microseconds are from 64 to 128
-    assert session.spans[0] == session.spans[SPANS - 1] == 1
+    assert clock.rows == 6
+    assert clock.seconds == pytest.approx(1000.0001)
+    assert sum(clock.spans) == 3
+    assert clock.spans[7] == 1  # 100 microseconds are from 64 to 128
+    assert clock.spans[0] == clock.spans[SPANS - 1] == 1
