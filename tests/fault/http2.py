@@ -21,7 +21,6 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEADERS = [
     (":method", "POST"),
     (":scheme", "http"),
-    (":path", "/makemore.v1.GenerationService/Generate"),
     (":authority", "localhost"),
     ("content-type", "application/grpc"),
     ("te", "trailers"),
@@ -51,10 +50,11 @@ class Peer:
     def __exit__(self, *exception: object) -> None:
         self.socket.close()
 
-    def headers(self) -> bytes:
+    def headers(self, method: str = "Generate") -> bytes:
         """The header block of a call, encoded alike for every stream."""
         self._h2.encoder.header_table_size = 0
-        encoded: bytes = self._h2.encoder.encode(HEADERS)
+        path = (":path", f"/makemore.v1.GenerationService/{method}")
+        encoded: bytes = self._h2.encoder.encode([path, *HEADERS])
         return encoded
 
     def send(self, content: bytes) -> None:

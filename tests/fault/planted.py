@@ -93,6 +93,11 @@ def endless_load() -> None:
     repository.load_version = wrong  # type: ignore[assignment]
 
 
+def deaf_to_leaving() -> None:
+    """An engine that does not hear that a job's caller has left."""
+    Engine._sweep = lambda self: None  # type: ignore[method-assign]
+
+
 def blind() -> None:
     """Sums that are not compared."""
 
@@ -104,7 +109,17 @@ def blind() -> None:
 
 BUGS = {
     bug.__name__: bug
-    for bug in (mixed_up, hasty, hang, crash, deaf_hang, deaf_crash, endless_load, blind)
+    for bug in (
+        mixed_up,
+        hasty,
+        hang,
+        crash,
+        deaf_hang,
+        deaf_crash,
+        endless_load,
+        blind,
+        deaf_to_leaving,
+    )
 }
 
 if __name__ == "__main__":
