@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from serving.engine.session import OrtSession
+from serving.engine.session import StepSession
 from trainer.compare import step_speed
 from trainer.models.transformer import Transformer
 
@@ -26,7 +26,7 @@ def median_rate(work: Callable[[], int], repeats: int = 5) -> float:
     return float(np.median(rates))
 
 
-def best_bare(session: OrtSession) -> float:
+def best_bare(session: StepSession) -> float:
     """Characters a second of bare steps at their best number of rows."""
     return max(step_speed(session, rows) for rows in (32, 64, 128, 256))
 

@@ -13,7 +13,7 @@ from benchmarks import calls, peers, tables
 from serving.engine.engine import PREFIX_CACHE, Engine
 from serving.engine.job import Draw, Outcome, Read
 from serving.engine.sampling import SamplingParameters
-from serving.engine.session import OrtSession
+from serving.engine.session import OrtSession, StepSession
 from serving.fingerprint import fingerprint
 from serving.repository import load_version
 from trainer.compare import step_speed
@@ -49,7 +49,7 @@ def session_of(run: Run) -> OrtSession:
 
 
 def engine_rate(
-    session: OrtSession, rows: int, n: int, cache: int, *, is_cold: bool = False
+    session: StepSession, rows: int, n: int, cache: int, *, is_cold: bool = False
 ) -> float:
     """Characters a second of the engine for jobs of `n` strings, by the median of five."""
 
@@ -109,7 +109,7 @@ def against_bare_steps(folder: Path) -> Iterator[Row]:
         yield row(f"{name}, 64 rows, no tree", "bare session.run, 64 rows", ours, theirs)
 
 
-def with_the_tree(session: OrtSession) -> Iterator[Row]:
+def with_the_tree(session: StepSession) -> Iterator[Row]:
     """The committed model: what computing a prefix once is worth."""
     bare = peers.best_bare(session)
     for n in (1000, 100_000):

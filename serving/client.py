@@ -6,6 +6,7 @@ with Client("127.0.0.1:50051") as client:
 """
 
 import json
+import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Self, TypeVar
@@ -26,6 +27,8 @@ from serving.service_config import SERVICE_CONFIG
 
 TIMEOUT = 30.0
 MAX_TIMEOUT = 86400.0
+_NOT_CONNECTED = re.compile("failed to connect to all|connections to all backends failing")
+_NOT_SERVING = "backend unhealthy"  # grpc's text for a server whose health says so
 
 _SAMPLING = set(pb.Sampling.DESCRIPTOR.fields_by_name)
 
@@ -51,12 +54,13 @@ class Client:
         checks.real("timeout", timeout, 0.0, MAX_TIMEOUT)
         self.address = address
         self.timeout = timeout
-        options: list[tuple[str, Any]] = [("grpc.service_config", json.dumps(SERVICE_CONFIG))]
-        if is_loopback(address):
-            options.append(("grpc.enable_http_proxy", 0))  # no proxy leads to this machine
-        credentials = credentials or Credentials()
-        self._metadata = credentials.metadata(address)
-        self._channel = credentials.channel(address, options)
+        # No proxy leads to this machine.
+        self._options = [("grpc.enable_http_proxy", 0)] if is_loopback(address) else []
+        self._credentials = credentials or Credentials()
+        self._metadata = self._credentials.metadata(address)
+        self._channel = self._credentials.channel(
+            address, [*self._options, ("grpc.service_config", json.dumps(SERVICE_CONFIG))]
+        )
         self._generation = GenerationServiceStub(self._channel)
         self._models = ModelServiceStub(self._channel)
 
@@ -172,8 +176,10 @@ class Client:
         """SERVING or NOT_SERVING: the whole server, or one service. Needs the extra `serve`."""
         from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-        stub: Any = health_pb2_grpc.HealthStub(self._channel)
-        response = self._call(stub.Check, health_pb2.HealthCheckRequest(service=service))
+        # A connection of its own: the other is not used while the server is not serving.
+        with self._credentials.channel(self.address, self._options) as channel:
+            stub: Any = health_pb2_grpc.HealthStub(channel)
+            response = self._call(stub.Check, health_pb2.HealthCheckRequest(service=service))
         return health_pb2.HealthCheckResponse.ServingStatus.Name(response.status)
 
     def _call(self, method: Callable[..., Response], request: Any) -> Response:
@@ -184,7 +190,11 @@ class Client:
 
     def _error(self, call: grpc.RpcError) -> ServingError:
         error = error_of(call)  # type: ignore[arg-type]  # grpc raises the call itself
-        if isinstance(error, Unavailable) and "failed to connect" in str(error):
+        if not isinstance(error, Unavailable):
+            return error
+        if _NOT_SERVING in str(error):
+            return Unavailable(f"the server at {self.address} is not serving; try again")
+        if _NOT_CONNECTED.search(str(error)):
             if why := why_not_connected(str(error)):
                 return Unavailable(f"no connection to the server at {self.address}: {why}; {error}")
             return NoServer(f"no server answers at {self.address}: {error}")

@@ -8,10 +8,12 @@ from serving import checks
 from serving.addresses import is_loopback
 from serving.engine.admission import MAX_QUEUE, STANDING
 from serving.errors import InvalidArgument
+from serving.placement import CPU, Placement
 from serving.quoting import quoted
 from serving.tls import TlsFiles
 
 LISTEN = "127.0.0.1:50051"
+PREFIX_CACHE = 64 * 2**20
 _SIZE = re.compile(r"(\d{1,9}) ?(KiB|MiB|GiB)?", re.ASCII)
 _UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]/]+):(\d{1,5})", re.ASCII)
@@ -27,7 +29,9 @@ class ServerConfig:
         default_model: what a request without a model means; empty for the only one there is.
         max_rows: strings that one model runs at once, 2 to 4,096.
         threads: of onnxruntime, for each model; 1 is best for small ones.
-        prefix_cache: bytes that each model's prefix tree may take; 0 does without.
+        device: where models run: `cpu`, or `cuda`.
+        prefix_cache: bytes that each model's prefix tree may take; 0 does without, as a GPU always does. None
+            is 64 MiB on a CPU.
         forbidden: substrings that no string may have, whoever asks.
         is_shared: other processes listen on the same port.
         max_queue: seconds of work that may wait for each model before calls are refused.
@@ -48,7 +52,8 @@ class ServerConfig:
     default_model: str = ""
     max_rows: int = 256
     threads: int = 1
-    prefix_cache: int = 64 * 2**20
+    device: str = CPU
+    prefix_cache: int | None = None
     forbidden: tuple[str, ...] = ()
     is_shared: bool = False
     max_queue: float = MAX_QUEUE
@@ -68,9 +73,12 @@ class ServerConfig:
             raise InvalidArgument(
                 "listen", f"{quoted(self.listen)} is not host:port, such as {LISTEN}"
             )
-        checks.whole("max_rows", self.max_rows, 2, 4096)
-        checks.whole("threads", self.threads, 1, 1024)
-        checks.whole("prefix_cache", self.prefix_cache, 0, 2**40)
+        self.placement  # noqa: B018 - built to be checked
+        checks.whole("prefix_cache", self.tree_bytes, 0, 2**40)
+        if self.tree_bytes and self.device != CPU:
+            raise InvalidArgument(
+                "prefix_cache", f"must be 0 with device {self.device}, whose states stay there"
+            )
         checks.real("max_queue", self.max_queue, STANDING, 86400.0)
         checks.real("read_timeout", self.read_timeout, 0.1, 86400.0)
         checks.real("lame_duck", self.lame_duck, 0.0, 86400.0)
@@ -90,6 +98,18 @@ class ServerConfig:
                 f"needs tls_certificate and tls_key: on {quoted(self.listen)}, whoever is on the way "
                 "could read the tokens",
             )
+
+    @property
+    def placement(self) -> Placement:
+        """Where models run."""
+        return Placement(self.device, self.threads, self.max_rows)
+
+    @property
+    def tree_bytes(self) -> int:
+        """Bytes for each model's prefix tree."""
+        if self.prefix_cache is None:
+            return PREFIX_CACHE if self.device == CPU else 0
+        return self.prefix_cache
 
     @property
     def host(self) -> str:

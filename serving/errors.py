@@ -11,6 +11,7 @@ MakemoreError                what was wrong, where, and what to do; the command 
  │   └─ Unavailable          not ready, or going away: try again
  │       └─ NoServer         nothing answers at the address
  ├─ BadModel                 a published version that the repository refuses
+ ├─ NoDevice                 models are to run on a device that is not there, or of no use
  └─ Unwritable               a file that cannot be written
 
 The engine raises these and knows no gRPC type; `serving.api.status` turns them into statuses.
@@ -90,6 +91,10 @@ class NoServer(Unavailable):
 
 class BadModel(MakemoreError):
     """A model's files do not keep the step-graph contract; the text says which and how."""
+
+
+class NoDevice(MakemoreError):
+    """Models cannot run on the device that was asked for; the text says what to do."""
 
 
 class Unwritable(MakemoreError):

@@ -27,7 +27,7 @@ OPERATOR_SETS = {STANDARD: range(13, 28), CONTRIB: range(1, 2)}
 FLOAT, INT32, INT64, BOOL, DOUBLE = 1, 6, 7, 9, 11
 WIDTHS = {FLOAT: 4, 2: 1, 3: 1, INT32: 4, INT64: 8, BOOL: 1, 10: 2, DOUBLE: 8, 16: 2}
 """Bytes an element, by its kind's number in the format; the others are no numbers."""
-_STATE_KINDS = {"float32": FLOAT, "float64": DOUBLE, "int32": INT32, "int64": INT64, "bool": BOOL}
+STATE_KINDS = {"float32": FLOAT, "float64": DOUBLE, "int32": INT32, "int64": INT64, "bool": BOOL}
 _STRAYS = {
     ("Attribute", 6): "a subgraph",
     ("Attribute", 11): "subgraphs",
@@ -136,7 +136,7 @@ def _check_tensor(tensor: pb.Tensor) -> None:
 
 def check_interface(graph: pb.Graph, manifest: Manifest) -> None:
     """Raise BadModel unless inputs and outputs are exactly those that the manifest names."""
-    states = [(s, (_STATE_KINDS[s.dtype], s.shape)) for s in manifest.states]
+    states = [(s, (STATE_KINDS[s.dtype], s.shape)) for s in manifest.states]
     inputs = {"token": (INT64, ()), **{s.input: kind for s, kind in states}}
     logits = (FLOAT, (len(manifest.vocabulary),))
     outputs = {"logits": logits, **{s.output: kind for s, kind in states}}

@@ -5,10 +5,12 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from serving.catalogue import Catalogue
+from serving.catalogue import VERSION, Catalogue
 from serving.engine.admission import MAX_QUEUE
 from serving.engine.engine import PREFIX_CACHE, Engine
+from serving.engine.opening import require
 from serving.engine.session import StepSession
 from serving.errors import BadModel, NotFound, Unavailable
 from serving.repository import Model, Refusal, Repository
@@ -69,9 +71,11 @@ class Host:
         """Load the repository and start an engine a model; what fails is refused and logged.
 
         Raises:
+            NoDevice: models cannot run where they are to.
             NotFound: no model is left, or the default is not among them.
             Unavailable: it was given up.
         """
+        require(self.repository.placement.device)
         with self._loading:
             self.repository.load(self._begin)
             catalogue = self.repository.catalogue
@@ -148,7 +152,19 @@ class Host:
             if refusal not in self._told:
                 self.reloads["refused"] += self._served is not None
                 log.warning("refused %s: %s", refusal.path, refusal.reason)
+                self._tell_meaning(refusal.path)
         self._told = set(refusals)
+
+    def _tell_meaning(self, refused: Path) -> None:
+        """Log what a name means as long as a newer version is refused."""
+        name, version = refused.parent.name, refused.name
+        served = self.repository.catalogue.models.get(name, {})
+        if not VERSION.fullmatch(version) or int(version) in served:
+            return
+        if not served:
+            log.warning("no version of '%s' can be served", name)
+        elif int(version) > max(served):
+            log.warning("'%s' means version %d, not the newer %s", name, max(served), version)
 
     def find(self, asked: str) -> tuple[Model, Engine]:
         """The model that a request means, and its engine.

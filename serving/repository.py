@@ -6,7 +6,6 @@ and so is what was loaded from its folder before.
 
 import hashlib
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,14 +14,15 @@ from pathlib import Path
 from serving import aliases
 from serving.catalogue import NAME, VERSION, Aliases, Catalogue
 from serving.constraints.taken import Known
-from serving.engine.session import OrtSession
+from serving.engine.opening import open_session
+from serving.engine.session import StepSession
 from serving.errors import BadModel, NotFound, Unavailable
+from serving.graph_check import check
 from serving.manifest import Manifest
+from serving.placement import ON_CPU, Placement
 from serving.quoting import printable, quoted
-
-MODEL = "model.onnx"
-KNOWN = "known.u64"
-SUM_LINE = re.compile(r"([0-9a-f]{64}) [ *]([A-Za-z0-9._-]+)", re.ASCII)
+from serving.sums import KNOWN, MODEL, read_verified
+from serving.verification import Verification
 
 Stamp = tuple[tuple[str, int, int, int], ...]
 
@@ -35,7 +35,7 @@ class Model:
     name: str
     version: int
     digest: str
-    session: OrtSession
+    session: StepSession
     known: Known | None = None
     aliases: tuple[str, ...] = ()
 
@@ -73,38 +73,23 @@ class Version:
     reason: str = ""
 
 
-def read_verified(folder: Path) -> dict[str, bytes]:
-    """The bytes of every file by name, each holding the sum that SHA256SUMS has for it.
+def load_version(
+    folder: Path, placement: Placement = ON_CPU, verify: Callable[[bytes], object] = check
+) -> Model:
+    """A version from its folder.
+
+    Args:
+        folder: of the version.
+        placement: where it is to run.
+        verify: is given the model's bytes before anything else is; raises BadModel.
 
     Raises:
-        BadModel: a file is missing, or is not what was published.
+        BadModel: the version cannot be served; the text says why.
     """
-    try:
-        sums = (folder / "SHA256SUMS").read_text(encoding="ascii").splitlines()
-    except (OSError, ValueError) as error:
-        raise BadModel(f"SHA256SUMS cannot be read: {error}") from None
-    contents = {}
-    for line in sums:
-        match = SUM_LINE.fullmatch(line)
-        if match is None:
-            raise BadModel(f"SHA256SUMS: {line[:80]!r} is not a sum and a file's name")
-        try:
-            content = (folder / match[2]).read_bytes()
-        except OSError as error:
-            raise BadModel(f"{match[2]} cannot be read: {error.strerror}") from None
-        if hashlib.sha256(content).hexdigest() != match[1]:
-            raise BadModel(f"{match[2]} is not what was published: its SHA-256 does not hold")
-        contents[match[2]] = content
-    if MODEL not in contents:
-        raise BadModel(f"SHA256SUMS does not name {MODEL}")
-    return contents
-
-
-def load_version(folder: Path, threads: int = 1) -> Model:
-    """A version from its folder; raises BadModel."""
     contents = read_verified(folder)
+    verify(contents[MODEL])
     known = Known.parse(contents[KNOWN]) if KNOWN in contents else None
-    session = OrtSession(contents[MODEL], threads)
+    session = open_session(contents[MODEL], placement)
     name = folder.parent.name
     if session.manifest.name != name:
         raise BadModel(f"manifest: name is {quoted(session.manifest.name)}, the folder's '{name}'")
@@ -130,14 +115,24 @@ def accept(model: Model) -> None:
 class Repository:
     """The versions found in a folder. `load` reads it, again whenever it is called.
 
+    Args:
+        path: of the folder.
+        default: what an empty name means; empty for the only model there is.
+        placement: where the steps of each model are computed.
+        max_rows: strings that each model will run at once, which it is tried out with in a process of its
+            own before it is loaded; 0 does without that.
+
     Attributes:
         catalogue: what is served, once it was read.
     """
 
-    def __init__(self, path: Path, default: str = "", threads: int = 1) -> None:
+    def __init__(
+        self, path: Path, default: str = "", placement: Placement = ON_CPU, max_rows: int = 0
+    ) -> None:
         self.path = path
         self.default = default
-        self.threads = threads
+        self.placement = placement
+        self.max_rows = max_rows
         self.catalogue = Catalogue({}, {}, default)
         self._versions: dict[Path, Version] = {}
         self._others: dict[Refusal, None] = {}
@@ -161,7 +156,9 @@ class Repository:
         """
         if not self.path.is_dir():
             raise NotFound(f"{self.path} is no folder of models; publish one with makemore export")
-        versions = {folder: self._look(folder, begin) for folder in self._folders()}
+        with Verification(self.max_rows) as trial:
+            verify = trial.verify if self.max_rows else check
+            versions = {f: self._look(f, begin, verify) for f in self._folders()}
         self._others = {}
         kept = self._irreplaceable(versions)
         catalogue = self._catalogue_of({**kept, **versions})
@@ -181,13 +178,18 @@ class Repository:
             versions = [p for p in name.iterdir() if VERSION.fullmatch(p.name) and p.is_dir()]
             yield from sorted(versions, key=lambda p: int(p.name))
 
-    def _look(self, folder: Path, begin: Callable[[Model], object]) -> Version:
+    def _look(
+        self,
+        folder: Path,
+        begin: Callable[[Model], object],
+        verify: Callable[[bytes], object],
+    ) -> Version:
         """What a folder holds now; nothing is read if it has not changed."""
         stamp, before = stamp_of(folder), self._versions.get(folder)
         if before is not None and before.stamp == stamp:
             return before
         try:
-            model = load_version(folder, self.threads)
+            model = load_version(folder, self.placement, verify)
             begin(model)
         except Unavailable:
             raise

@@ -54,8 +54,10 @@ class Server:
     def __init__(self, config: ServerConfig) -> None:
         self.config = config
         self.port = 0
-        repository = Repository(config.repository, config.default_model, config.threads)
-        self.host = Host(repository, config.max_rows, config.prefix_cache, config.max_queue)
+        repository = Repository(
+            config.repository, config.default_model, config.placement, config.max_rows
+        )
+        self.host = Host(repository, config.max_rows, config.tree_bytes, config.max_queue)
         self._health = HealthServicer()
         self._healthy: set[str] = set()
         self.watchdog = Watchdog(config.watchdog, self.host.running)
@@ -69,6 +71,7 @@ class Server:
 
         Raises:
             InvalidArgument: certificates or tokens cannot be read.
+            NoDevice: models cannot run on the device.
             Unavailable: the port cannot be bound.
             NotFound: there is no model to serve.
         """

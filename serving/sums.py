@@ -53,10 +53,8 @@ def read_verified(folder: Path) -> dict[str, bytes]:
 def read_plain(path: Path, most: int) -> bytes:
     """The bytes of a plain file of at most so many; raises BadModel."""
     try:
-        # Opening a pipe would wait for who writes into it.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        with open(path, "rb", opener=_open) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise BadModel(f"{path.name} cannot be read: it is no plain file")
             content = file.read(most + 1)
     except OSError as error:
@@ -65,3 +63,8 @@ def read_plain(path: Path, most: int) -> bytes:
     if len(content) > most:
         raise BadModel(f"{path.name} is larger than {most:,} bytes")
     return content
+
+
+def _open(path: str, flags: int) -> int:
+    """Neither through a link, nor waiting for who writes into a pipe."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)

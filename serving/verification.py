@@ -17,7 +17,7 @@ from typing import Self
 from serving.errors import BadModel
 from serving.verifier import HEADER
 
-SECONDS = 60.0
+SECONDS = 30.0
 """In which a verdict must have come, whatever the process waits for."""
 MAX_LINE = 2**14
 _KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT")

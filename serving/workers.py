@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from multiprocessing.process import BaseProcess
 from types import FrameType
 
 from serving.config import ServerConfig
-from serving.errors import Unavailable
+from serving.errors import MakemoreError, Unavailable
 from serving.quoting import log_to_stderr
 from serving.server import Server, run
 
@@ -124,4 +125,8 @@ def _work(config: ServerConfig, end: Connection) -> None:
         end.send(server.summary)
         end.close()
 
-    asyncio.run(run(config, announce))
+    try:
+        asyncio.run(run(config, announce))
+    except MakemoreError as error:
+        log.error("%s", error)
+        sys.exit(error.exit_status)

@@ -62,8 +62,12 @@ def test_importing_all_of_serving_brings_in_neither_torch_nor_the_trainer() -> N
     assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 0
 
 
-def test_one_file_knows_the_runtime() -> None:
-    assert importers("onnxruntime") == ["serving/engine/session.py"]
+def test_one_file_imports_the_runtime_and_few_beside_it_know_it() -> None:
+    assert importers("onnxruntime") == ["serving/engine/runtime.py"]
+    assert importers("serving.engine.runtime") == [
+        "serving/engine/devices.py",
+        "serving/engine/moves.py",
+    ]
 
 
 @pytest.mark.parametrize("folder", ["engine", "constraints"])

@@ -70,6 +70,15 @@ def test_the_changelog_begins_with_the_version_that_is_installed() -> None:
     assert headings[0] == PROJECT["version"] == version("makemore")
 
 
+def test_the_two_ways_to_serve_differ_in_the_runtime_alone() -> None:
+    extras = PROJECT["optional-dependencies"]
+    cpu, gpu = (set(map(Requirement, extras[name])) for name in ("serve", "serve-gpu"))
+    assert {requirement.name for requirement in cpu - gpu} == {"onnxruntime"}
+    assert {requirement.name for requirement in gpu - cpu} == {"onnxruntime-gpu"}
+    others = [line for name, lines in extras.items() if name != "serve-gpu" for line in lines]
+    assert not any("gpu" in line for line in others)  # so that no other extra brings both
+
+
 def test_serving_installs_without_the_trainers_packages() -> None:
     names = {Requirement(line).name for line in PROJECT["optional-dependencies"]["serve"]}
     assert not names & {"torch", "onnx", "onnxscript", "rich", "makemore"}

@@ -8,6 +8,7 @@ import click
 
 from serving import checks
 from serving.config import LISTEN, ServerConfig, parse_size
+from serving.placement import CPU, DEVICES
 from serving.quoting import log_to_stderr
 from serving.server import run
 from serving.vocabulary import normalise
@@ -31,9 +32,15 @@ PATH = click.Path(path_type=Path)
 @click.option("--max-rows", default=256, show_default=True, help="Strings a model runs at once.")
 @click.option("--threads", default=1, show_default=True, help="Threads of each model's steps.")
 @click.option(
-    "--prefix-cache",
-    default="64MiB",
+    "--device",
+    type=click.Choice(DEVICES),
+    default=CPU,
     show_default=True,
+    help="Where models run; cuda needs the extra serve-gpu.",
+)
+@click.option(
+    "--prefix-cache",
+    show_default="64MiB; with cuda always 0",
     help="Memory for prefixes that need not be computed again, for each model; 0 for none.",
 )
 @click.option(
@@ -84,7 +91,7 @@ PATH = click.Path(path_type=Path)
     "--workers", default=1, show_default=True, help="Processes that share the port and the calls."
 )
 def command(
-    repository: Path, prefix_cache: str, forbidden: TextIO | None, workers: int, **given: Any
+    repository: Path, prefix_cache: str | None, forbidden: TextIO | None, workers: int, **given: Any
 ) -> None:
     """Serve published models over gRPC until SIGTERM or Ctrl-C."""
     checks.whole("workers", workers, 1, 256)
@@ -92,7 +99,7 @@ def command(
     lines = forbidden.read().splitlines() if forbidden else []
     config = ServerConfig(
         repository,
-        prefix_cache=parse_size("prefix_cache", prefix_cache),
+        prefix_cache=parse_size("prefix_cache", prefix_cache) if prefix_cache else None,
         forbidden=tuple(normalise(line) for line in lines if line),
         **given,
     )

@@ -17,9 +17,11 @@ import numpy as np
 
 from serving.engine.admission import Admission
 from serving.engine.contexts import Context, Contexts, Private, after_boundary
+from serving.engine.device_session import DeviceSession
 from serving.engine.entry import DrawEntry, Entry, ReadEntry
 from serving.engine.job import Draw, Job, Read, Shortfall
 from serving.engine.lane import Lane
+from serving.engine.resident import Resident
 from serving.engine.sampling import Int64
 from serving.engine.scheduler import Turns
 from serving.engine.session import StepSession
@@ -105,7 +107,9 @@ class Engine:
         """Begin with nothing under way."""
         most = 2 * self.max_rows
         self.contexts = (
-            Tree(self.session, self._root, self.prefix_cache, most, self._places_in_use)
+            Resident(self.session, self._root)
+            if isinstance(self.session, DeviceSession)
+            else Tree(self.session, self._root, self.prefix_cache, most, self._places_in_use)
             if self.prefix_cache
             else Private(self.session, self._root)
         )

@@ -1,22 +1,18 @@
-"""One step graph in onnxruntime: the only file that knows the runtime.
+"""One step graph in onnxruntime, on the CPU.
 
 Knows nothing of strings or sampling: token ids and states go in, logits and states come out.
 """
 
-import os
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-# onnxruntime reports home from its import on (since 1.29) unless this is set before.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-
-import onnxruntime
-
-from serving.errors import BadModel
+from serving.engine import devices
+from serving.errors import BadModel, NoDevice
 from serving.manifest import KEY, Manifest, StateSpec
+from serving.placement import CPU
 
 Array = npt.NDArray[Any]
 States = tuple[Array, ...]
@@ -70,17 +66,6 @@ def initial_states(specs: Sequence[StateSpec], rows: int) -> States:
     return tuple(np.zeros((rows, *spec.shape), spec.dtype) for spec in specs)
 
 
-def session_options(threads: int) -> Any:
-    """Options for many small steps: few threads, none of them spinning between steps."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.enable_mem_pattern = False  # a pattern is kept for each batch size ever seen
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return options
-
-
 class OrtSession:
     """A step graph loaded from the bytes of its file.
 
@@ -96,17 +81,7 @@ class OrtSession:
 
     def __init__(self, model: bytes, threads: int = 1, min_rows: int = MIN_ROWS) -> None:
         self.min_rows = min_rows
-        try:
-            self._session = onnxruntime.InferenceSession(
-                model, session_options(threads), providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # the runtime raises many kinds, UnicodeDecodeError among them
-            raise BadModel(f"onnxruntime cannot load the graph: {error}") from error
-        properties = self._session.get_modelmeta().custom_metadata_map
-        if KEY not in properties:
-            raise BadModel(f"the graph has no metadata property {KEY}")
-        self.manifest = Manifest.parse(properties[KEY])
-        check_signature(self._session, self.manifest)
+        self._session, self.manifest = load(model, CPU, devices.session_options(threads))
         self._outputs = ["logits", *(state.output for state in self.manifest.states)]
         self._inputs = [state.input for state in self.manifest.states]
         self._homes: dict[int, Home] = {}
@@ -217,6 +192,28 @@ def _bind(bind: Any, name: str, array: Array) -> None:
 def _address(array: Array) -> int:
     address: int = array.__array_interface__["data"][0]
     return address
+
+
+def load(model: bytes, device: str, options: Any) -> tuple[Any, Manifest]:
+    """An onnxruntime session of a file's bytes, and what the file says of itself.
+
+    Raises:
+        BadModel: no session comes of it, its manifest is missing or wrong, or its inputs and outputs are
+            not those that the manifest names.
+        NoDevice: see devices.open_graph.
+    """
+    try:
+        session = devices.open_graph(model, device, options)
+        properties = session.get_modelmeta().custom_metadata_map
+    except NoDevice:
+        raise
+    except Exception as error:  # the runtime raises many kinds, UnicodeDecodeError among them
+        raise BadModel(f"onnxruntime cannot load the graph: {error}") from error
+    if KEY not in properties:
+        raise BadModel(f"the graph has no metadata property {KEY}")
+    manifest = Manifest.parse(properties[KEY])
+    check_signature(session, manifest)
+    return session, manifest
 
 
 def check_signature(session: Any, manifest: Manifest) -> None:

@@ -38,10 +38,7 @@ def test_what_has_not_changed_is_not_read_again(
     monkeypatch.setattr(repository_module, "load_version", None)
     repository.load()
     assert repository.find("good") == before
-    assert reasons(repository) == [
-        "good/2: SHA256SUMS cannot be read: [Errno 2] No such file or directory: "
-        f"'{repository.path}/good/2/SHA256SUMS'"
-    ]
+    assert reasons(repository) == ["good/2: SHA256SUMS cannot be read: No such file or directory"]
 
 
 def test_a_new_version_is_taken_over_and_a_removed_one_given_up(repository: Repository) -> None:

@@ -1,10 +1,15 @@
+import asyncio
 import subprocess
 import sys
 
 import pytest
 
+from serving.api.health import NOT_SERVING
 from serving.client import Client
-from serving.errors import InvalidArgument, NoServer, ServingError
+from serving.config import ServerConfig
+from serving.errors import InvalidArgument, NoServer, ServingError, Unavailable
+from serving.testing import running
+from tests.conftest import COMMITTED
 
 
 def test_no_server_is_told_as_such() -> None:
@@ -18,6 +23,16 @@ def test_a_proxy_is_not_asked_for_this_machine(
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     with Client(address) as client:
         assert client.generate().samples
+
+
+def test_a_server_that_is_there_but_not_serving_is_told_as_such() -> None:
+    with running(ServerConfig(COMMITTED, "127.0.0.1:0")) as server:
+        asyncio.run(server._health.set("", NOT_SERVING))
+        with (
+            Client(f"127.0.0.1:{server.port}", timeout=20) as client,
+            pytest.raises(Unavailable, match="is not serving; try again"),
+        ):
+            client.generate()
 
 
 @pytest.mark.parametrize("timeout", [-1.0, float("nan"), float("inf")])

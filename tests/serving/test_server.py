@@ -7,6 +7,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from serving import repository as repository_module
 from serving.client import Client
 from serving.config import ServerConfig
 from serving.errors import InvalidArgument, NotFound, Unavailable
+from serving.placement import Placement
 from serving.repository import Model, Repository
 from serving.server import Server, run
 from serving.testing import running
@@ -43,15 +45,16 @@ def test_a_signal_lets_calls_under_way_finish_and_ends_with_status_0(number: int
 
 def test_a_lame_duck_serves_everything_while_health_says_not_serving(repository: Path) -> None:
     with serving(repository, "--lame-duck", "2") as (process, address):
-        with grpc.insecure_channel(address) as channel, Client(address) as client:
+        with grpc.insecure_channel(address) as channel:
             health: Any = health_pb2_grpc.HealthStub(channel)
             watch = health.Watch(health_pb2.HealthCheckRequest())
             assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
             process.send_signal(signal.SIGTERM)
             assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
             with grpc.insecure_channel(address) as late:
-                grpc.channel_ready_future(late).result(5)
-            assert len(client.generate(n=2, model="gru").samples) == 2
+                stub = GenerationServiceStub(late)
+                answer = stub.Generate(pb.GenerateRequest(n=2, model="gru"), timeout=10)
+            assert len(answer.samples) == 2
         assert process.wait(30) == 0
 
 
@@ -144,10 +147,10 @@ def test_one_odd_model_does_not_take_the_others_down(
         publish(tmp_path, model_bytes(manifest(name)), name)
     load_version = repository_module.load_version
 
-    def load(folder: Path, threads: int = 1) -> Model:
+    def load(folder: Path, placement: Placement, verify: Callable[[bytes], object]) -> Model:
         if folder.parent.name == "bad":
             raise MemoryError("not of the kind that is looked for")
-        model = load_version(folder, threads)
+        model = load_version(folder, placement, verify)
         if model.name == "worse":
             monkeypatch.setattr(model.session, "step", lambda *arguments: 1 / 0)
         return model

@@ -1,0 +1,1 @@
+"""The part of the ONNX file format that a step graph needs."""

@@ -1,0 +1,160 @@
+"""Contexts whose states stay on a device: a row is where its slab and its place in it say.
+
+A turn steps one slab for all rows of a lane. Before it, if rows have come or gone, those that are left are
+picked together into another slab, on the device. Only logits come to the host, and the state of a prefix
+that is to be gone on from.
+
+There is no prefix tree here. A GPU takes as long for a step of one row as for one of R, so that a row
+which need not be computed saves it nothing, while looking rows up costs the host as much as a step.
+"""
+
+import numpy as np
+
+from serving.engine.contexts import Context, Float32
+from serving.engine.device_session import DeviceSession, Slab, padded
+from serving.engine.moves import Block
+from serving.engine.sampling import Bool, Int64
+
+ARRIVING = -1
+"""The slab of a row whose state is on the host yet."""
+NOWHERE = -2
+"""That of a place that nobody has."""
+
+
+class Resident:
+    """Contexts on a device; see Contexts. B is the number of rows, R that of a slab."""
+
+    def __init__(self, session: DeviceSession, root: Context) -> None:
+        self.root = root
+        self._session = session
+        self._mover = session.mover
+        self._kept: dict[int, Context] = {}  # of the places whose rows are arriving
+        self._logits: Float32 = np.zeros((0, len(root.logits)), np.float32)  # by place
+        self._slab: Int64 = np.zeros(0, np.int64)  # by place
+        self._row: Int64 = np.zeros(0, np.int64)  # by place: which row of the slab
+        self._slabs: list[Slab] = []
+        self._is_whole: list[
+            bool
+        ] = []  # by slab: whether every row that was picked into it is there yet
+        self._arrivals: dict[int, Block] = {}  # by their number of rows
+        self._single = self._mover.block(1)
+        self._root = self._mover.block(1)
+        self._mover.fill(self._root, [state[None] for state in root.states])
+
+    def fork(self, kept: Context, count: int) -> Int64:
+        """See Contexts."""
+        free = np.flatnonzero(self._slab == NOWHERE)
+        if len(free) < count:
+            self._grow(max(count, len(self._slab)))
+            free = np.flatnonzero(self._slab == NOWHERE)
+        places = free[:count]
+        self._slab[places] = ARRIVING
+        self._logits[places] = kept.logits
+        self._kept.update(dict.fromkeys(places.tolist(), kept))
+        return places
+
+    def _grow(self, by: int) -> None:
+        rows = len(self._slab) + by
+        self._logits = padded(self._logits, rows)
+        self._row = padded(self._row, rows)
+        self._slab = np.concatenate([self._slab, np.full(by, NOWHERE)])
+
+    def keep(self, place: int) -> Context:
+        """See Contexts."""
+        if place in self._kept:
+            return self._kept[place]
+        front = self._slabs[self._slab[place]].front
+        self._mover.pick(front, self._root, self._row[place : place + 1], self._single)
+        states = tuple(state[0] for state in self._mover.read(self._single))
+        return Context(self._logits[place].copy(), states)
+
+    def logits_of(self, kept: Context) -> Float32:
+        """See Contexts."""
+        return kept.logits
+
+    def logits(self, places: Int64) -> Float32:
+        """See Contexts."""
+        return self._logits[places]
+
+    def advance(self, places: Int64, tokens: Int64) -> tuple[Int64, Bool]:
+        """See Contexts."""
+        for begin in range(0, len(places), self._session.rows):
+            part = slice(begin, begin + self._session.rows)
+            self._step(places[part], tokens[part])
+        return places, np.ones(len(places), np.bool_)
+
+    def _step(self, places: Int64, tokens: Int64) -> None:
+        slab = self._slab[places[0]]
+        if not self._is_ready(slab, places):
+            slab = self._gather(places)
+        every = np.zeros(self._session.rows, np.int64)
+        every[self._row[places]] = tokens
+        logits = self._session.take(self._slabs[slab], every)
+        self._logits[places] = logits[self._row[places]]
+
+    def _is_ready(self, slab: int, places: Int64) -> bool:
+        """Whether a slab can be stepped as it is: it has these rows and no others.
+
+        Rows that nobody has take part in its steps, and must not run past the longest string. Those that
+        begin anew when rows are picked together never do before a row that somebody has; one that was left
+        behind might.
+        """
+        if slab == ARRIVING or not self._is_whole[slab]:
+            return False
+        here = np.count_nonzero(self._slab == slab)
+        return here == len(places) and bool((self._slab[places] == slab).all())
+
+    def release(self, places: Int64) -> None:
+        """See Contexts."""
+        for place in places.tolist():
+            self._kept.pop(place, None)
+        for slab in np.unique(self._slab[places]).tolist():
+            if slab >= 0:
+                self._is_whole[slab] = False
+        self._slab[places] = NOWHERE
+
+    # --- picking rows together
+
+    def _gather(self, places: Int64) -> int:
+        """Bring rows into a slab of their own, in this order; all others of its rows begin anew."""
+        sources, rows = self._slab[places], self._row[places]  # [B]
+        before, picked = self._arrived(places)  # [R] are rows of it
+        slab = ARRIVING
+        for source in np.unique(sources[sources >= 0]).tolist():
+            front = self._slabs[source].front
+            self._is_whole[source] = False
+            mine = np.flatnonzero(sources == source)
+            picked = picked + front.rows
+            picked[mine] = rows[mine]
+            slab = self._vacant(source, slab)
+            self._mover.pick(front, before, picked, self._slabs[slab].front)
+            before, picked = self._slabs[slab].front, np.arange(self._session.rows)
+        if slab == ARRIVING:
+            slab = self._vacant()
+            self._mover.pick(before, self._root, picked, self._slabs[slab].front)
+        self._slab[places], self._row[places] = slab, np.arange(len(places))
+        self._is_whole[slab] = True
+        return slab
+
+    def _arrived(self, places: Int64) -> tuple[Block, Int64]:
+        """A block of the root and of what arriving rows go on from, and which of it each of R rows takes."""
+        kept = [self._kept.pop(place, self.root) for place in places.tolist()]
+        distinct = {id(context): context for context in [self.root, *kept]}
+        order = {key: row for row, key in enumerate(distinct)}
+        picked = padded(np.array([order[id(context)] for context in kept]), self._session.rows)
+        if len(distinct) == 1:
+            return self._root, picked
+        rows = 1 << (len(distinct) - 1).bit_length()  # few sizes, which stay
+        block = self._arrivals.setdefault(rows, self._mover.block(rows))
+        states = zip(*(context.states for context in distinct.values()), strict=True)
+        self._mover.fill(block, [padded(np.stack(state), rows) for state in states])
+        return block, picked
+
+    def _vacant(self, *used: int) -> int:
+        """A slab without rows that is none of those in use."""
+        for slab in range(len(self._slabs)):
+            if slab not in used and not (self._slab == slab).any():
+                return slab
+        self._slabs.append(self._session.slab())
+        self._is_whole.append(False)
+        return len(self._slabs) - 1

@@ -1,0 +1,254 @@
+"""Step graphs that are refused by looking at them."""
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from tests.serving.graphs import V, graph, manifest, model_bytes
+from tests.serving.hostile.building import (
+    FAR,
+    GOOD,
+    Archive,
+    changed,
+    constant,
+    into_logits,
+    node,
+    summed,
+)
+
+LOOKED_AT: Archive = {}
+
+
+@changed(LOOKED_AT, "external data", "has external data")
+def _(model: onnx.ModelProto) -> None:
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../../../etc/passwd")
+
+
+@changed(LOOKED_AT, "external data by its mark alone", "is external data")
+def _(model: onnx.ModelProto) -> None:
+    model.graph.initializer[0].data_location = TensorProto.EXTERNAL
+
+
+def _body() -> onnx.GraphProto:
+    condition = helper.make_tensor_value_info("condition", TensorProto.BOOL, [])
+    turn = helper.make_tensor_value_info("turn", TensorProto.INT64, [])
+    node = helper.make_node("Identity", ["condition"], ["condition_out"])
+    out = helper.make_tensor_value_info("condition_out", TensorProto.BOOL, [])
+    return helper.make_graph([node], "body", [turn, condition], [out])
+
+
+@changed(LOOKED_AT, "endless loop", "has a subgraph")
+def _(model: onnx.ModelProto) -> None:
+    constant(model, "turns", np.int64(FAR))
+    constant(model, "true", np.bool_(True))
+    model.graph.node.append(helper.make_node("Loop", ["turns", "true"], [], body=_body()))
+
+
+@changed(LOOKED_AT, "branches", "has a subgraph")
+def _(model: onnx.ModelProto) -> None:
+    constant(model, "true", np.bool_(True))
+    branch = helper.make_graph([], "branch", [], [])
+    model.graph.node.append(
+        helper.make_node("If", ["true"], [], then_branch=branch, else_branch=branch)
+    )
+
+
+@changed(LOOKED_AT, "functions within functions", "has functions")
+def _(model: onnx.ModelProto) -> None:
+    """Thirty of them, each of which calls the one before it twice: a billion nodes."""
+    opset = [helper.make_opsetid("", 20), helper.make_opsetid("laughs", 1)]
+    for depth in range(30):
+        inner = ("Neg", "") if depth == 0 else (f"F{depth - 1}", "laughs")
+        nodes = [
+            helper.make_node(inner[0], [before], [after], domain=inner[1])
+            for before, after in (("x", "y"), ("y", "z"))
+        ]
+        model.functions.append(
+            helper.make_function("laughs", f"F{depth}", ["x"], ["z"], nodes, opset)
+        )
+    model.opset_import.append(opset[1])
+
+
+@changed(LOOKED_AT, "huge constant", r"'ConstantOfShape'\): asks for 1.1e\+12 elements")
+def _(model: onnx.ModelProto) -> None:
+    into_logits(
+        model, summed(model, node(model, "ConstantOfShape", [constant(model, "far", [FAR])], "c"))
+    )
+
+
+@changed(LOOKED_AT, "huge constant whose shape is a node", "asks for 1.1e")
+def _(model: onnx.ModelProto) -> None:
+    far = numpy_helper.from_array(np.array([FAR]), "inner")
+    model.graph.node.append(helper.make_node("Constant", [], ["far"], value=far))
+    into_logits(model, summed(model, node(model, "ConstantOfShape", ["far"], "c")))
+
+
+@changed(LOOKED_AT, "huge expansion", "'Expand'.*asks for")
+def _(model: onnx.ModelProto) -> None:
+    into_logits(
+        model, summed(model, node(model, "Expand", ["one", constant(model, "far", [FAR])], "c"))
+    )
+
+
+@changed(LOOKED_AT, "huge tiles", "'Tile'.*asks for")
+def _(model: onnx.ModelProto) -> None:
+    into_logits(
+        model, summed(model, node(model, "Tile", ["one", constant(model, "far", [FAR])], "c"))
+    )
+
+
+@changed(LOOKED_AT, "huge range", "'Range'.*is not one that a step graph may have")
+def _(model: onnx.ModelProto) -> None:
+    far = [constant(model, f"far{i}", np.int64(n)) for i, n in enumerate((0, FAR, 1))]
+    into_logits(model, summed(model, node(model, "Range", far, "c")))
+
+
+@changed(LOOKED_AT, "size that depends on the token", "its size, 'size', depends on the data")
+def _(model: onnx.ModelProto) -> None:
+    """Nothing for the boundary, a terabyte for the letter b."""
+    power = node(model, "Mul", ["token", constant(model, "far", np.array([FAR]))], "power")
+    node(model, "ReduceMax", [power], "size", keepdims=1)
+    into_logits(model, summed(model, node(model, "ConstantOfShape", ["size"], "c")))
+
+
+@changed(
+    LOOKED_AT,
+    "operator of another domain",
+    "operator of 'evil.example' is not one|operators of 'evil",
+)
+def _(model: onnx.ModelProto) -> None:
+    model.opset_import.append(helper.make_opsetid("evil.example", 1))
+    into_logits(model, node(model, "RunCode", ["one"], "c", domain="evil.example"))
+
+
+@changed(LOOKED_AT, "random numbers", "'RandomNormal'.*is not one")
+def _(model: onnx.ModelProto) -> None:
+    into_logits(model, node(model, "RandomNormal", [], "c", shape=[1]))
+
+
+@changed(LOOKED_AT, "sparse constant", "has sparse data")
+def _(model: onnx.ModelProto) -> None:
+    values = numpy_helper.from_array(np.ones(1, np.float32), "sparse")
+    indices = numpy_helper.from_array(np.zeros(1, np.int64), "indices")
+    sparse = helper.make_sparse_tensor(values, indices, [FAR])
+    model.graph.sparse_initializer.append(sparse)
+
+
+@changed(LOOKED_AT, "constant that is not there", "does not have the 1.09951e.12 elements")
+def _(model: onnx.ModelProto) -> None:
+    model.graph.initializer[1].dims[0] = FAR
+
+
+@changed(LOOKED_AT, "constant with a negative axis", "or a negative one")
+def _(model: onnx.ModelProto) -> None:
+    model.graph.initializer[1].dims[0] = -1
+
+
+@changed(LOOKED_AT, "constant with a thousand axes", "more than 8 axes")
+def _(model: onnx.ModelProto) -> None:
+    model.graph.initializer[1].dims.extend([1] * 1000)
+
+
+@changed(LOOKED_AT, "constant of text", "has text")
+def _(model: onnx.ModelProto) -> None:
+    model.graph.initializer.append(
+        onnx.TensorProto(name="text", data_type=8, dims=[1], string_data=[b"x"])
+    )
+
+
+@changed(LOOKED_AT, "wrong name", "outputs are 'count_out, logitz', not 'count_out, logits'")
+def _(model: onnx.ModelProto) -> None:
+    model.graph.output[0].name = model.graph.node[0].output[0] = "logitz"
+
+
+@changed(LOOKED_AT, "wrong shape", r"output 'logits' is not of the kind and shape .* \[batch, 3\]")
+def _(model: onnx.ModelProto) -> None:
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = V + 1
+
+
+@changed(LOOKED_AT, "wrong kind", "input 'token' is not of the kind")
+def _(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.INT32
+
+
+@changed(LOOKED_AT, "one number of rows", "input 'token' is not of the kind")
+def _(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+
+
+@changed(LOOKED_AT, "no shape", "output 'logits' is not of the kind")
+def _(model: onnx.ModelProto) -> None:
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+
+
+@changed(LOOKED_AT, "sequence for a tensor", "has a sequence")
+def _(model: onnx.ModelProto) -> None:
+    inner = helper.make_tensor_type_proto(TensorProto.FLOAT, [1])
+    model.graph.output[0].type.CopyFrom(helper.make_sequence_type_proto(inner))
+
+
+@changed(LOOKED_AT, "input that is a constant", "input 'token' is a constant too")
+def _(model: onnx.ModelProto) -> None:
+    constant(model, "token", np.zeros(1, np.int64))
+
+
+@changed(LOOKED_AT, "value out of nowhere", r"takes 'nowhere\\n\\x1b\[2J', which nothing")
+def _(model: onnx.ModelProto) -> None:
+    model.graph.node[1].input[1] = "nowhere\n\x1b[2J"
+
+
+@changed(LOOKED_AT, "value twice", "gives 'logits', which is there already")
+def _(model: onnx.ModelProto) -> None:
+    model.graph.node[1].output.append("logits")
+
+
+@changed(LOOKED_AT, "too many nodes", "nodes; at most 20,000")
+def _(model: onnx.ModelProto) -> None:
+    for _ in range(20_001):
+        model.graph.node.add(op_type="Identity")
+
+
+@changed(LOOKED_AT, "operators of the future", "version 99 of the operators of ONNX")
+def _(model: onnx.ModelProto) -> None:
+    model.opset_import[0].version = 99
+
+
+@changed(LOOKED_AT, "format of the future", "format is version 99")
+def _(model: onnx.ModelProto) -> None:
+    model.ir_version = 99
+
+
+@changed(LOOKED_AT, "field of the future", "field 99 of an ONNX Model")
+def _(model: onnx.ModelProto) -> None:
+    model.MergeFromString(b"\x9a\x06\x01x")
+
+
+_TWO = onnx.ModelProto.FromString(GOOD)
+_TWO.metadata_props.add(key="makemore.manifest", value="{}")
+LOOKED_AT |= {
+    "two manifests": (_TWO.SerializeToString(), "2 metadata properties"),
+    "no manifest": (graph().SerializeToString(), "0 metadata properties"),
+    "no JSON": (model_bytes("{" * 100_000, graph()), "manifest: not JSON"),
+    "large manifest": (model_bytes(" " * (2**22 + 1), graph()), "more than 4,194,304 characters"),
+    "huge states": (
+        model_bytes(
+            manifest("hostile")
+            .to_json()
+            .replace('"shape": [1]', '"shape": [1073741824, 1073741824]'),
+            graph(),
+        ),
+        "states: bytes a row",
+    ),
+    "huge alphabet": (
+        model_bytes(manifest("hostile", alphabet=tuple(map(chr, range(0x4E00, 0x4E00 + 2**15)))
+            + tuple(map(chr, range(0x20000, 0x20001 + 2**15)))), graph()),
+        "more than 65,536 characters",
+    ),
+    "no graph": (b"not a graph", "is no ONNX graph"),
+    "nothing": (b"", "format is version 0"),
+    "half": (GOOD[: len(GOOD) // 2], "is no ONNX graph"),
+    "messages within messages": (b"\x3a\xff\x7f" * 5000, "is no ONNX graph"),
+}  # fmt: skip
