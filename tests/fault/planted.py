@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -107,18 +108,28 @@ def blind() -> None:
     repository.read_verified = wrong  # type: ignore[attr-defined]
 
 
-BUGS = {
+def time_of_day() -> None:
+    """What should be measured by a clock that only goes on is measured by the time of day."""
+    time.monotonic = time.time
+
+
+def impatient() -> None:
+    """A watchdog that takes its own absence for a hang, though the whole process was stopped."""
+    look, last = Watchdog.look, [time.monotonic()]
+
+    def wrong(self: Watchdog) -> str:
+        since, last[0] = last[0], time.monotonic()
+        return "it hangs" if last[0] - since > self.limit else look(self)
+
+    Watchdog.look = wrong  # type: ignore[method-assign]
+
+
+BUGS: dict[str, Callable[[], object]] = {
     bug.__name__: bug
     for bug in (
-        mixed_up,
-        hasty,
-        hang,
-        crash,
-        deaf_hang,
-        deaf_crash,
-        endless_load,
-        blind,
-        deaf_to_leaving,
+        *(mixed_up, hasty, endless_load, blind),
+        *(hang, crash, deaf_hang, deaf_crash, impatient),
+        *(time_of_day, deaf_to_leaving),
     )
 }
 
