@@ -86,3 +86,24 @@ def test_the_scheduler_has_no_tensors() -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_file_has_at_most_300_lines(path: Path) -> None:
     assert path.read_text(encoding="utf-8").count("\n") <= LONGEST
+
+
+def test_nothing_is_measured_by_the_time_of_day() -> None:
+    """Which an operator, or a time server, may set back."""
+    wall_clocks = {
+        ("time", "time"),
+        ("datetime", "now"),
+        ("time", "time_ns"),
+        ("datetime", "utcnow"),
+    }
+    files = [path for path in SOURCES if path.is_relative_to(ROOT / "serving")]
+    found = {
+        str(path.relative_to(ROOT))
+        for path in files
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and (node.value.id, node.attr) in wall_clocks
+    }
+    assert len(files) > 50
+    assert found == set()

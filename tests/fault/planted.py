@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -93,18 +94,43 @@ def endless_load() -> None:
     repository.load_version = wrong  # type: ignore[assignment]
 
 
+def deaf_to_leaving() -> None:
+    """An engine that does not hear that a job's caller has left."""
+    Engine._sweep = lambda self: None  # type: ignore[method-assign]
+
+
 def blind() -> None:
     """Sums that are not compared."""
 
     def wrong(folder: Path) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in folder.iterdir()}
 
-    repository.read_verified = wrong
+    repository.read_verified = wrong  # type: ignore[attr-defined]
 
 
-BUGS = {
+def time_of_day() -> None:
+    """What should be measured by a clock that only goes on is measured by the time of day."""
+    time.monotonic = time.time
+
+
+def impatient() -> None:
+    """A watchdog that takes its own absence for a hang, though the whole process was stopped."""
+    look, last = Watchdog.look, [time.monotonic()]
+
+    def wrong(self: Watchdog) -> str:
+        since, last[0] = last[0], time.monotonic()
+        return "it hangs" if last[0] - since > self.limit else look(self)
+
+    Watchdog.look = wrong  # type: ignore[method-assign]
+
+
+BUGS: dict[str, Callable[[], object]] = {
     bug.__name__: bug
-    for bug in (mixed_up, hasty, hang, crash, deaf_hang, deaf_crash, endless_load, blind)
+    for bug in (
+        *(mixed_up, hasty, endless_load, blind),
+        *(hang, crash, deaf_hang, deaf_crash, impatient),
+        *(time_of_day, deaf_to_leaving),
+    )
 }
 
 if __name__ == "__main__":
