@@ -16,14 +16,15 @@ from serving.quoting import quoted
 MODEL = "model.onnx"
 KNOWN = "known.u64"
 SUMS = "SHA256SUMS"
-MAX_FILE = 512 * 2**20
+MAX_SIZES = {MODEL: 512 * 2**20, KNOWN: 512 * 2**20}
+MAX_OTHER = 16 * 2**20
 MAX_SUMS = 64 * 2**10
 MAX_FILES = 64
 SUM_LINE = re.compile(r"([0-9a-f]{64}) [ *]([A-Za-z0-9_-][A-Za-z0-9._-]*)", re.ASCII)
 
 
 def read_verified(folder: Path) -> dict[str, bytes]:
-    """The bytes of every file by name, each holding the sum that SHA256SUMS has for it.
+    """The bytes of the model and its list of known strings, by their names; every sum holds.
 
     Raises:
         BadModel: a file is missing, too large, no plain file, or not what was published.
@@ -35,16 +36,19 @@ def read_verified(folder: Path) -> dict[str, bytes]:
     if len(lines) > MAX_FILES:
         raise BadModel(f"{SUMS} has {len(lines)} lines; at most {MAX_FILES} are taken")
     contents: dict[str, bytes] = {}
+    names = set()
     for line in lines:
         match = SUM_LINE.fullmatch(line)
         if match is None:
             raise BadModel(f"{SUMS}: {quoted(line)} is not a sum and a file's name")
-        if match[2] in contents:
+        if match[2] in names:
             raise BadModel(f"{SUMS} names {match[2]} twice")
-        content = read_plain(folder / match[2], MAX_FILE)
+        names.add(match[2])
+        content = read_plain(folder / match[2], MAX_SIZES.get(match[2], MAX_OTHER))
         if hashlib.sha256(content).hexdigest() != match[1]:
             raise BadModel(f"{match[2]} is not what was published: its SHA-256 does not hold")
-        contents[match[2]] = content
+        if match[2] in MAX_SIZES:
+            contents[match[2]] = content
     if MODEL not in contents:
         raise BadModel(f"{SUMS} does not name {MODEL}")
     return contents
