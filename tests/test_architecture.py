@@ -67,6 +67,7 @@ def test_importing_all_of_serving_brings_in_neither_torch_nor_the_trainer() -> N
 def test_one_file_imports_the_runtime_and_few_beside_it_know_it() -> None:
     assert importers("onnxruntime") == ["serving/engine/runtime.py"]
     assert importers("serving.engine.runtime") == [
+        "serving/engine/arithmetic.py",
         "serving/engine/devices.py",
         "serving/engine/moves.py",
     ]
