@@ -4,6 +4,7 @@ The only file that knows OpenTelemetry; it is imported where tracing is asked fo
 those of OpenTelemetry's conventions for gRPC.
 """
 
+import threading
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -18,6 +19,9 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 OURS: Final = {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE"}
 """Codes that tell of a server's fault and not of its caller's."""
+
+LAST_WORD: Final = 2.0
+"""Seconds that the last spans have, lest a collector that is gone hold up the end."""
 
 _NUMBERS: Final = {code.name: code.value[0] for code in grpc.StatusCode}
 _PARENT: Final = TraceContextTextMapPropagator()
@@ -71,5 +75,7 @@ class Tracing:
         span.end()
 
     def stop(self) -> None:
-        """Export what is left, and no more."""
-        self._provider.shutdown()
+        """Export what is left, if somebody takes it, and no more."""
+        ending = threading.Thread(target=self._provider.shutdown, daemon=True)
+        ending.start()
+        ending.join(LAST_WORD)
