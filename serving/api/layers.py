@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Layers(grpc.aio.ServerInterceptor):
-    """Lays layers around each method once, when it is first called: anew each time is as long as a short call.
+    """Lays layers around each method once, when it is first called: anew each time takes as long as a call.
 
     Args:
         layers: each takes a method's full name and its handler, and gives the handler around it; the
