@@ -31,7 +31,7 @@ def read_verified(folder: Path) -> dict[str, bytes]:
         BadModel: a file is missing, too large, no plain file, not what was published, or has no sum.
     """
     contents: dict[str, bytes] = {}
-    names = {SUMS}
+    names = set()
     for name, digest in _sums(folder):
         if name in names:
             raise BadModel(f"{SUMS} names {name} twice")
@@ -45,7 +45,7 @@ def read_verified(folder: Path) -> dict[str, bytes]:
         raise BadModel(f"{SUMS} does not name {MODEL}")
     # Else a list that was cut at a line's end would pass, and the model without what is left out.
     for name in sorted(os.listdir(folder)):
-        if name not in names and not name.startswith("."):
+        if name not in names and name != SUMS and not name.startswith("."):
             raise BadModel(f"{SUMS} does not name {quoted(name)}, which is there")
     return contents
 

@@ -37,6 +37,7 @@ class TimedSession:
 
     def __init__(self, session: StepSession, clock: StepClock) -> None:
         self.manifest = session.manifest
+        self.arithmetic = session.arithmetic
         self._session = session
         self._clock = clock
 

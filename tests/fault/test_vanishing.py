@@ -6,7 +6,6 @@ import struct
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from urllib.request import urlopen
 
 import pytest
@@ -80,11 +79,10 @@ def vanish(address: str, seed: int) -> None:
                 WindowUpdateFrame(0, 2**30),
             )
         )
-        end = time.monotonic() + chance.uniform(0.0, 0.15)
-        peer.socket.settimeout(0.05)
-        while time.monotonic() < end:
-            with suppress(TimeoutError):
-                peer.socket.recv(2**14)
+        wanted = chance.randrange(1000, 50_000)  # bytes: after the stream's header, before its end
+        peer.socket.settimeout(20)
+        while wanted > 0:
+            wanted -= len(peer.socket.recv(2**12))
         linger = struct.pack("ii", 1, 0)  # a reset instead of a farewell
         peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
@@ -115,7 +113,7 @@ def check(figures: dict[str, float]) -> None:
     """Whatever was let in has ended, one way or another; whatever was asked for was made, or is missing."""
     assert figures["accepted"] == figures["ended"]
     assert figures["asked"] == figures["accounted"]
-    assert figures["accepted"] > figures["clients"] / 2
+    assert figures["accepted"] >= figures["clients"]
 
 
 def test_the_rows_of_clients_that_vanish_are_free_and_the_books_balance() -> None:
