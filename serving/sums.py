@@ -17,31 +17,35 @@ from serving.quoting import quoted
 MODEL = "model.onnx"
 KNOWN = "known.u64"
 SUMS = "SHA256SUMS"
-MAX_FILE = 512 * 2**20
+MAX_SIZES = {MODEL: 512 * 2**20, KNOWN: 512 * 2**20}
+MAX_OTHER = 16 * 2**20
 MAX_SUMS = 64 * 2**10
 MAX_FILES = 64
 SUM_LINE = re.compile(r"([0-9a-f]{64}) [ *]([A-Za-z0-9_-][A-Za-z0-9._-]*)", re.ASCII)
 
 
 def read_verified(folder: Path) -> dict[str, bytes]:
-    """The bytes of every file by name, each holding the sum that SHA256SUMS has for it.
+    """The bytes of the model and its list of known strings, by their names; every sum holds.
 
     Raises:
         BadModel: a file is missing, too large, no plain file, not what was published, or has no sum.
     """
     contents: dict[str, bytes] = {}
+    names = set()
     for name, digest in _sums(folder):
-        if name in contents:
+        if name in names:
             raise BadModel(f"{SUMS} names {name} twice")
-        content = read_plain(folder / name, MAX_FILE)
+        names.add(name)
+        content = read_plain(folder / name, MAX_SIZES.get(name, MAX_OTHER))
         if hashlib.sha256(content).hexdigest() != digest:
             raise BadModel(f"{name} is not what was published: its SHA-256 does not hold")
-        contents[name] = content
+        if name in MAX_SIZES:
+            contents[name] = content
     if MODEL not in contents:
         raise BadModel(f"{SUMS} does not name {MODEL}")
     # Else a list that was cut at a line's end would pass, and the model without what is left out.
     for name in sorted(os.listdir(folder)):
-        if name not in contents and name != SUMS and not name.startswith("."):
+        if name not in names and name != SUMS and not name.startswith("."):
             raise BadModel(f"{SUMS} does not name {quoted(name)}, which is there")
     return contents
 

@@ -48,7 +48,9 @@ def test_there_is_something_to_look_at() -> None:
 
 @pytest.mark.parametrize("package", ["torch", "trainer", "onnx", "onnxscript", "rich"])
 def test_serving_imports_nothing_of_the_trainer(package: str) -> None:
-    assert [path for path in importers(package) if not path.startswith("trainer/")] == []
+    allowed = {"rich": {"serving/cli/status.py"}}.get(package, set())
+    found = {path for path in importers(package) if not path.startswith("trainer/")}
+    assert found == allowed
 
 
 def test_importing_all_of_serving_brings_in_neither_torch_nor_the_trainer() -> None:
@@ -65,6 +67,7 @@ def test_importing_all_of_serving_brings_in_neither_torch_nor_the_trainer() -> N
 def test_one_file_imports_the_runtime_and_few_beside_it_know_it() -> None:
     assert importers("onnxruntime") == ["serving/engine/runtime.py"]
     assert importers("serving.engine.runtime") == [
+        "serving/engine/arithmetic.py",
         "serving/engine/devices.py",
         "serving/engine/moves.py",
     ]

@@ -11,6 +11,7 @@ from typing import Any
 from serving import repository
 from serving.cli import main
 from serving.engine.engine import Engine
+from serving.engine.job import Job
 from serving.host import Host
 from serving.watchdog import Watchdog
 
@@ -94,6 +95,34 @@ def endless_load() -> None:
     repository.load_version = wrong  # type: ignore[assignment]
 
 
+def deaf_to_leaving() -> None:
+    """An engine that does not hear that a job's caller has left."""
+    Engine._sweep = lambda self: None  # type: ignore[method-assign]
+
+
+def at_each_job(happen: Callable[[], object]) -> None:
+    """Have something happen whenever a job is submitted."""
+    submit = Engine.submit
+
+    def wrong(self: Engine, job: Job, *, is_continued: bool = False) -> None:
+        happen()
+        submit(self, job, is_continued=is_continued)
+
+    Engine.submit = wrong  # type: ignore[method-assign]
+
+
+def leaky() -> None:
+    """A kilobyte a call that nobody gives back."""
+    kept: list[bytearray] = []
+    at_each_job(lambda: kept.append(bytearray(1024)))
+
+
+def holding() -> None:
+    """A file for every hundredth call that nobody closes."""
+    kept: list[Any] = []
+    at_each_job(lambda: kept.append(os.dup(0) if len(kept) % 100 == 0 else None))
+
+
 def blind() -> None:
     """Sums that are not compared."""
 
@@ -124,7 +153,8 @@ BUGS: dict[str, Callable[[], object]] = {
     for bug in (
         *(mixed_up, hasty, endless_load, blind),
         *(hang, crash, deaf_hang, deaf_crash, impatient),
-        time_of_day,
+        *(time_of_day, deaf_to_leaving),
+        *(leaky, holding),
     )
 }
 
