@@ -1,13 +1,13 @@
 """The configuration of a server: checked when built."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from serving import checks
-from serving.addresses import is_loopback
+from serving import addresses, checks
 from serving.engine.admission import MAX_QUEUE, STANDING
 from serving.errors import InvalidArgument
+from serving.observe.config import ObserveConfig
 from serving.placement import CPU, Placement
 from serving.quoting import quoted
 from serving.tls import TlsFiles
@@ -16,7 +16,6 @@ LISTEN = "127.0.0.1:50051"
 PREFIX_CACHE = 64 * 2**20
 _SIZE = re.compile(r"(\d{1,9}) ?(KiB|MiB|GiB)?", re.ASCII)
 _UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]/]+):(\d{1,5})", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,7 @@ class ServerConfig:
         watchdog: seconds without a step, while work waits, after which a model hangs and the process ends;
             0 waits for ever.
         reload_interval: seconds between two looks at the repository; 0 looks when it is told to alone.
+        observe: what is to be seen of it.
     """
 
     repository: Path
@@ -66,13 +66,10 @@ class ServerConfig:
     grace: float = 30.0
     watchdog: float = 30.0
     reload_interval: float = 5.0
+    observe: ObserveConfig = field(default_factory=ObserveConfig)
 
     def __post_init__(self) -> None:
-        match = _ADDRESS.fullmatch(self.listen)
-        if match is None or int(match[2]) > 65535:
-            raise InvalidArgument(
-                "listen", f"{quoted(self.listen)} is not host:port, such as {LISTEN}"
-            )
+        addresses.split("listen", self.listen)
         self.placement  # noqa: B018 - built to be checked
         checks.whole("prefix_cache", self.tree_bytes, 0, 2**40)
         if self.tree_bytes and self.device != CPU:
@@ -92,7 +89,7 @@ class ServerConfig:
             raise InvalidArgument("tls_key", "and tls_certificate are given together or not at all")
         if self.tls_certificate is None and self.tls_client_ca is not None:
             raise InvalidArgument("tls_client_ca", "needs tls_certificate and tls_key")
-        if self.token_file and not self.tls_certificate and not is_loopback(self.listen):
+        if self.token_file and not self.tls_certificate and not addresses.is_loopback(self.listen):
             raise InvalidArgument(
                 "token_file",
                 f"needs tls_certificate and tls_key: on {quoted(self.listen)}, whoever is on the way "

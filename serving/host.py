@@ -195,12 +195,20 @@ class Host:
         """All of them, by name, then by version."""
         return self._served.catalogue.list() if self._served else []
 
+    def served(self) -> list[tuple[Model, Engine]]:
+        """The models that are served, each with its engine, all of one moment."""
+        if (served := self._served) is None:
+            return []
+        return [(model, served.engines[model.session]) for model in served.catalogue.list()]
+
+    @property
+    def pressure(self) -> float:
+        """That of the engine that is nearest to refusing calls, 0 to 1."""
+        return max((engine.admission.pressure for _, engine in self.served()), default=0.0)
+
     def engines(self) -> dict[str, Engine]:
         """The engines of the models that are served, by the models' full names."""
-        served = self._served
-        if served is None:
-            return {}
-        return {m.full_name: served.engines[m.session] for m in served.catalogue.list()}
+        return {model.full_name: engine for model, engine in self.served()}
 
     def running(self) -> list[Engine]:
         """Every engine that has calls or may get some, those of retired models too."""

@@ -22,6 +22,7 @@ from serving.api.slow_readers import SlowReaderInterceptor
 from serving.config import ServerConfig
 from serving.errors import Unavailable
 from serving.host import Host
+from serving.observe.observation import Observation
 from serving.options import MAX_CALLS, server_options
 from serving.reload import Reloader
 from serving.repository import Repository
@@ -58,6 +59,7 @@ class Server:
             config.repository, config.default_model, config.placement, config.max_rows
         )
         self.host = Host(repository, config.max_rows, config.tree_bytes, config.max_queue)
+        self.observation = Observation(config.observe, self.host)
         self._health = HealthServicer()
         self._healthy: set[str] = set()
         self.watchdog = Watchdog(config.watchdog, self.host.running)
@@ -72,12 +74,13 @@ class Server:
         Raises:
             InvalidArgument: certificates or tokens cannot be read.
             NoDevice: models cannot run on the device.
-            Unavailable: the port cannot be bound.
+            Unavailable: a port cannot be bound.
             NotFound: there is no model to serve.
         """
         await self._health.set("", NOT_SERVING)
         self._server = self._build()
         self.port = self._bind(self._server)
+        self.observation.start()
         await self._server.start()
         try:
             await asyncio.to_thread(self.host.start)
@@ -85,6 +88,7 @@ class Server:
             await self.stop(0)
             raise
         await self._tell_health()
+        self.observation.set_ready(True)
         self._reloading = asyncio.create_task(self._reloader.run())
 
     def _bind(self, server: grpc.aio.Server) -> int:
@@ -102,6 +106,7 @@ class Server:
         tokens = Tokens(self.config.token_file) if self.config.token_file else None
         server = grpc.aio.server(
             interceptors=[
+                self.observation.interceptor,
                 SlowReaderInterceptor(self.config.read_timeout),
                 ErrorInterceptor(),
                 CallerInterceptor(tokens),
@@ -152,6 +157,7 @@ class Server:
     async def lame_duck(self, seconds: float) -> None:
         """Say NOT_SERVING and go on serving, so that callers go elsewhere before anything is refused."""
         self._end_reloads()
+        self.observation.set_ready(False)
         await self._health.enter_graceful_shutdown()
         await asyncio.sleep(seconds)
 
@@ -166,10 +172,12 @@ class Server:
 
     async def _stop(self, grace: float) -> None:
         self._end_reloads()
+        self.observation.set_ready(False)
         await self._health.end()
         if self._server is not None:
             await self._server.stop(grace)
         await asyncio.to_thread(self.host.stop)
+        await asyncio.to_thread(self.observation.stop)
 
 
 class Signals:

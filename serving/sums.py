@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from serving.errors import BadModel
@@ -16,38 +17,54 @@ from serving.quoting import quoted
 MODEL = "model.onnx"
 KNOWN = "known.u64"
 SUMS = "SHA256SUMS"
-MAX_FILE = 512 * 2**20
+MAX_SIZES = {MODEL: 512 * 2**20, KNOWN: 512 * 2**20}
+MAX_OTHER = 16 * 2**20
 MAX_SUMS = 64 * 2**10
 MAX_FILES = 64
 SUM_LINE = re.compile(r"([0-9a-f]{64}) [ *]([A-Za-z0-9_-][A-Za-z0-9._-]*)", re.ASCII)
 
 
 def read_verified(folder: Path) -> dict[str, bytes]:
-    """The bytes of every file by name, each holding the sum that SHA256SUMS has for it.
+    """The bytes of the model and its list of known strings, by their names; every sum holds.
 
     Raises:
-        BadModel: a file is missing, too large, no plain file, or not what was published.
+        BadModel: a file is missing, too large, no plain file, not what was published, or has no sum.
     """
+    contents: dict[str, bytes] = {}
+    names = set()
+    for name, digest in _sums(folder):
+        if name in names:
+            raise BadModel(f"{SUMS} names {name} twice")
+        names.add(name)
+        content = read_plain(folder / name, MAX_SIZES.get(name, MAX_OTHER))
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise BadModel(f"{name} is not what was published: its SHA-256 does not hold")
+        if name in MAX_SIZES:
+            contents[name] = content
+    if MODEL not in contents:
+        raise BadModel(f"{SUMS} does not name {MODEL}")
+    # Else a list that was cut at a line's end would pass, and the model without what is left out.
+    for name in sorted(os.listdir(folder)):
+        if name not in names and name != SUMS and not name.startswith("."):
+            raise BadModel(f"{SUMS} does not name {quoted(name)}, which is there")
+    return contents
+
+
+def _sums(folder: Path) -> Iterator[tuple[str, str]]:
+    """Each file's name and sum, as the list has them, which is read strictly; raises BadModel."""
     try:
-        lines = read_plain(folder / SUMS, MAX_SUMS).decode("ascii").splitlines()
+        *lines, rest = read_plain(folder / SUMS, MAX_SUMS).decode("ascii").split("\n")
     except UnicodeDecodeError:
         raise BadModel(f"{SUMS} cannot be read: it is not plain ASCII") from None
+    if rest:
+        raise BadModel(f"{SUMS}: its last line has no end")
     if len(lines) > MAX_FILES:
         raise BadModel(f"{SUMS} has {len(lines)} lines; at most {MAX_FILES} are taken")
-    contents: dict[str, bytes] = {}
     for line in lines:
         match = SUM_LINE.fullmatch(line)
         if match is None:
             raise BadModel(f"{SUMS}: {quoted(line)} is not a sum and a file's name")
-        if match[2] in contents:
-            raise BadModel(f"{SUMS} names {match[2]} twice")
-        content = read_plain(folder / match[2], MAX_FILE)
-        if hashlib.sha256(content).hexdigest() != match[1]:
-            raise BadModel(f"{match[2]} is not what was published: its SHA-256 does not hold")
-        contents[match[2]] = content
-    if MODEL not in contents:
-        raise BadModel(f"{SUMS} does not name {MODEL}")
-    return contents
+        yield match[2], match[1]
 
 
 def read_plain(path: Path, most: int) -> bytes:

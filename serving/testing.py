@@ -25,6 +25,8 @@ class FakeSession:
         rows: how many each step had.
     """
 
+    arithmetic = "fake"
+
     def __init__(self, alphabet: str = "abc", max_length: int = 8) -> None:
         spec = StateSpec("hash", "hash_in", "hash_out", "int64", (1,))
         self.manifest = Manifest("fake", "fake", tuple(alphabet), max_length, (spec,))

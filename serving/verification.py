@@ -107,7 +107,8 @@ def _asked(process: "subprocess.Popen[bytes]", content: bytes, rows: int) -> byt
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        process.stdin.write(HEADER.pack(len(content), rows) + content)
+        process.stdin.write(HEADER.pack(len(content), rows))
+        process.stdin.write(content)
         process.stdin.flush()
     except BrokenPipeError:
         return b""

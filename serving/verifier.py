@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import BinaryIO
 
 from serving.canary import try_out
+from serving.cgroup import memory_left
 from serving.engine.session import OrtSession
 from serving.errors import BadModel
 from serving.graph_check import check
@@ -31,8 +32,8 @@ COPIES = 4
 """How many times a model's file, and the states of all rows, may be in memory."""
 SHARE = 0.8
 """The part of what a container has left that may be taken."""
-
-_CGROUP = "/sys/fs/cgroup/memory."
+LEAST = 64 * 2**20
+"""That may be taken anyway: a container without so much cannot serve the model either."""
 
 
 def main() -> None:
@@ -86,7 +87,7 @@ def restrict() -> None:
 
 def limit(more: int) -> None:
     """Bound the next model's memory to MEMORY and `more`, and its time to SECONDS."""
-    allowed = min(MEMORY + more, room())
+    allowed = min(MEMORY + more, max(LEAST, int(SHARE * memory_left())))
     addresses, data = used()
     bound(resource.RLIMIT_AS, addresses + ADDRESSES * allowed)
     bound(resource.RLIMIT_DATA, data + allowed)
@@ -105,20 +106,6 @@ def used() -> tuple[int, int]:
     with open("/proc/self/statm", encoding="ascii") as file:
         pages = [int(word) for word in file.read().split()]
     return pages[0] * resource.getpagesize(), pages[5] * resource.getpagesize()
-
-
-def room() -> int:
-    """Bytes that this process may still take without its container being ended."""
-    try:
-        most, now = (_number(f"{_CGROUP}{name}") for name in ("max", "current"))
-    except (OSError, ValueError):  # no container, or one without a limit, which says "max"
-        return sys.maxsize
-    return int(SHARE * max(most - now, 0))
-
-
-def _number(path: str) -> int:
-    with open(path, encoding="ascii") as file:
-        return int(file.read())
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from types import FrameType
 
 from serving.config import ServerConfig
 from serving.errors import MakemoreError, Unavailable
-from serving.quoting import log_to_stderr
+from serving.observe.logs import configure
 from serving.server import Server, run
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,11 @@ def serve(config: ServerConfig, count: int, announce: Callable[[str, int], None]
         shared = replace(config, listen=f"{config.host}:{port}", is_shared=True)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which they inherit, until they can heed it
         ours, theirs = zip(*(context.Pipe(duplex=False) for _ in range(count)), strict=True)
-        processes = [context.Process(target=_work, args=(shared, end)) for end in theirs]
+        configs = [replace(shared, observe=config.observe.of_worker(i)) for i in range(count)]
+        processes = [
+            context.Process(target=_work, args=(own, end))
+            for own, end in zip(configs, theirs, strict=True)
+        ]
         for process, end in zip(processes, theirs, strict=True):
             process.start()
             end.close()
@@ -111,7 +115,7 @@ def _heard(end: Connection) -> str:
 def _work(config: ServerConfig, end: Connection) -> None:
     """A process: its own session, so that a terminal's Ctrl-C comes to it once, from its parent."""
     os.setsid()
-    log_to_stderr(f"%(levelname)s: [{os.getpid()}] %(message)s")
+    configure(config.observe, worker=True)
     parent = multiprocessing.parent_process()
     assert parent is not None
 

@@ -28,6 +28,7 @@ class TorchSession:
 
     def __init__(self, model: CharModel, manifest: Manifest) -> None:
         self.model = model.eval()
+        self.arithmetic = f"torch {torch.__version__}"
         self.manifest = manifest
 
     @torch.no_grad()

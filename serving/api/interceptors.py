@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from serving.api.status import status_of
+from serving.api.status import abort
 from serving.api.surrounding import Context, converted, surrounded
 from serving.errors import InvalidArgument, ServingError
 
@@ -57,7 +57,7 @@ async def statuses(context: Context) -> AsyncIterator[None]:
     try:
         yield
     except ServingError as error:
-        await context.abort_with_status(status_of(error))
+        await abort(context, error)
     except grpc.aio.AbortError:
         raise
     except Exception:

@@ -63,6 +63,7 @@ def model_message(model: Model) -> model_pb.Model:
         name=model.full_name,
         version=model.version,
         digest=model.digest,
+        arithmetic=model.session.arithmetic,
         aliases=model.aliases,
         architecture=manifest.architecture,
         alphabet=manifest.alphabet,

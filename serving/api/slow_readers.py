@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from serving.api.status import status_of
+from serving.api.status import abort
 from serving.api.surrounding import Context
 from serving.errors import Exhausted
 
@@ -64,4 +64,4 @@ async def cut(context: Context, read_timeout: float) -> None:
         f"nothing was read for {read_timeout:g} s; go on with start_index, and read faster"
     )
     with suppress(TimeoutError):
-        await asyncio.wait_for(context.abort_with_status(status_of(error)), LAST_WORD)
+        await asyncio.wait_for(abort(context, error), LAST_WORD)

@@ -8,6 +8,7 @@ from google.protobuf import duration_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from serving.api.surrounding import Context
 from serving.errors import (
     DeadlineExceeded,
     Exhausted,
@@ -39,6 +40,13 @@ def status_of(error: ServingError) -> grpc.Status:
         pause.FromMilliseconds(math.ceil(1000 * error.retry_after))
         status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=pause))
     return rpc_status.to_status(status)
+
+
+async def abort(context: Context, error: ServingError) -> None:
+    """End a call with the status of an error; what was to be told at its end anyway is told, too."""
+    status = status_of(error)
+    trailing = (*context.trailing_metadata(), *(status.trailing_metadata or ()))
+    await context.abort(status.code, status.details, trailing)
 
 
 def error_of(call: grpc.Call) -> ServingError:

@@ -44,6 +44,7 @@ COMMANDS = {
     "score": Target("serving.cli.score", "serve", "Tell how likely the lines of a file are."),
     "next": Target("serving.cli.next", "serve", "Tell which characters may come next."),
     "top": Target("serving.cli.top", "serve", "Print the most likely strings."),
+    "status": Target("serving.cli.status", "status", "Show a running server at a glance."),
     "health": Target("serving.cli.health", "serve", "Ask whether a server is serving."),
     "demo": Target(
         "trainer.cli.demo", "train", "Train, export, serve and ask, in a minute or two."

@@ -7,9 +7,11 @@ from typing import Any, TextIO
 import click
 
 from serving import checks
+from serving.cli.observing import OBSERVING, observing_of
+from serving.cli.options import all_of
 from serving.config import LISTEN, ServerConfig, parse_size
+from serving.observe.logs import configure
 from serving.placement import CPU, DEVICES
-from serving.quoting import log_to_stderr
 from serving.server import run
 from serving.vocabulary import normalise
 from serving.workers import serve
@@ -90,17 +92,20 @@ PATH = click.Path(path_type=Path)
 @click.option(
     "--workers", default=1, show_default=True, help="Processes that share the port and the calls."
 )
+@all_of(OBSERVING)
 def command(
     repository: Path, prefix_cache: str | None, forbidden: TextIO | None, workers: int, **given: Any
 ) -> None:
     """Serve published models over gRPC until SIGTERM or Ctrl-C."""
     checks.whole("workers", workers, 1, 256)
-    log_to_stderr("%(levelname)s: %(message)s")
+    observe = observing_of(given)
+    configure(observe)
     lines = forbidden.read().splitlines() if forbidden else []
     config = ServerConfig(
         repository,
         prefix_cache=parse_size("prefix_cache", prefix_cache) if prefix_cache else None,
         forbidden=tuple(normalise(line) for line in lines if line),
+        observe=observe,
         **given,
     )
 

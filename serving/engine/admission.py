@@ -79,6 +79,9 @@ class Admission:
     Args:
         max_queue: seconds of light work that may wait; infinite to let everything in.
         rate: characters a second, until it has been measured; infinite where nothing is known.
+
+    Attributes:
+        queues: of light jobs, of heavy jobs.
     """
 
     def __init__(self, max_queue: float = MAX_QUEUE, rate: float = math.inf) -> None:
@@ -86,13 +89,13 @@ class Admission:
         self.max_queue = max_queue
         self.refused = 0
         self._lock = threading.Lock()
-        self._queues = tuple(Queue(most, rate) for most in MAX_JOBS)
+        self.queues = tuple(Queue(most, rate) for most in MAX_JOBS)
         self._calm_at = time.monotonic()
 
     @property
     def pressure(self) -> float:
         """How near the door is to being closed, from 0 to 1."""
-        light, heavy = self._queues
+        light, heavy = self.queues
         waiting = self._seconds(light, light.work) / self._bound(time.monotonic())
         return min(max(waiting, light.jobs / light.most, heavy.jobs / heavy.most), 1.0)
 
@@ -127,10 +130,10 @@ class Admission:
 
     def measured(self, work: int, seconds: float, *, is_light: bool) -> None:
         """A lane with more work than rows has begun so much in a turn."""
-        self._queues[0 if is_light else 1].rate.add(work, seconds)
+        self.queues[0 if is_light else 1].rate.add(work, seconds)
 
     def _queue_of(self, job: Job) -> Queue:
-        return self._queues[0 if job.is_light else 1]
+        return self.queues[0 if job.is_light else 1]
 
     def _began(self, job: Job, work: int) -> None:
         work = min(work, job.waiting)
@@ -139,13 +142,13 @@ class Admission:
 
     def _bound(self, now: float) -> float:
         """Seconds of light work that may wait now."""
-        light = self._queues[0]
+        light = self.queues[0]
         if self._seconds(light, light.work) <= CALM:
             self._calm_at = now
         return self.max_queue if now - self._calm_at < PATIENCE else STANDING
 
     def _check(self, queue: Queue, job: Job) -> None:
-        now, light = time.monotonic(), self._queues[0]
+        now, light = time.monotonic(), self.queues[0]
         wait = self._seconds(queue, queue.ahead(job.caller, job.characters))
         if queue.jobs >= queue.most:
             self._refuse(f"{queue.most:,} calls of its kind are under way", wait)
@@ -158,7 +161,7 @@ class Admission:
 
     def _seconds(self, queue: Queue, work: int) -> float:
         """How long work takes; each lane gets half of the time while both have work."""
-        others = sum(other.jobs > 0 for other in self._queues if other is not queue)
+        others = sum(other.jobs > 0 for other in self.queues if other is not queue)
         return work * (1 + others) / queue.rate.value
 
     def _refuse(self, reason: str, seconds: float) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.engine import devices
+from serving.engine.arithmetic import arithmetic
 from serving.engine.moves import Array, Block, Mover
 from serving.engine.session import States, load
 from serving.errors import BadModel
@@ -56,6 +57,7 @@ class DeviceSession:
         options = devices.device_options()
         self._session, self.manifest = load(model, placement.device, options)
         _check_kernels(devices.left_on_the_host(self._session, placement.device))
+        self.arithmetic = arithmetic(placement)
         specs = self.manifest.states
         self.mover = Mover([(spec.shape, spec.dtype) for spec in specs], placement.device)
         self._token = self.mover.value(np.zeros(self.rows, np.int64))

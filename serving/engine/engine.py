@@ -9,6 +9,7 @@ import math
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable
 from concurrent.futures import InvalidStateError
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -16,16 +17,16 @@ from queue import Empty, SimpleQueue
 import numpy as np
 
 from serving.engine.admission import Admission
-from serving.engine.contexts import Context, Contexts, Private, after_boundary
-from serving.engine.device_session import DeviceSession
+from serving.engine.contexts import Context, Contexts, after_boundary
 from serving.engine.entry import DrawEntry, Entry, ReadEntry
 from serving.engine.job import Draw, Job, Read, Shortfall
 from serving.engine.lane import Lane
-from serving.engine.resident import Resident
+from serving.engine.ledger import Ledger
+from serving.engine.residence import contexts_of
 from serving.engine.sampling import Int64
 from serving.engine.scheduler import Turns
 from serving.engine.session import StepSession
-from serving.engine.tree import Tree
+from serving.engine.timed import StepClock
 from serving.errors import DeadlineExceeded, ServingError, Unavailable
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,8 @@ class Engine:
         self.contexts: Contexts
         self._root: Context
         self._entries: dict[int, Entry] = {}
+        self.ledger = Ledger(self._entries)
+        self.clock = StepClock()
         self._left: deque[int] = deque()  # whose jobs are done; from any thread
         self._due = math.inf
         self._since = 0.0
@@ -84,9 +87,19 @@ class Engine:
         )
 
     @property
+    def rows(self) -> list[int]:
+        """Rows that are running now: light ones, heavy ones."""
+        return [len(lane.rows) for lane in self._lanes]
+
+    @property
     def active_rows(self) -> int:
-        """Rows that are running now."""
-        return sum(len(lane.rows) for lane in self._lanes)
+        """All of them."""
+        return sum(self.rows)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
 
     @property
     def is_busy(self) -> bool:
@@ -106,14 +119,9 @@ class Engine:
     def _set_up(self) -> None:
         """Begin with nothing under way."""
         most = 2 * self.max_rows
-        self.contexts = (
-            Resident(self.session, self._root)
-            if isinstance(self.session, DeviceSession)
-            else Tree(self.session, self._root, self.prefix_cache, most, self._places_in_use)
-            if self.prefix_cache
-            else Private(self.session, self._root)
+        self.contexts = contexts_of(
+            self.session, self._root, self.clock, self.prefix_cache, most, self._places_in_use
         )
-        self._entries = {}
         light, heavy = (
             Lane(self.manifest, self.contexts, self.max_rows, self.admission.began)
             for _ in range(2)
@@ -140,6 +148,7 @@ class Engine:
             if self._closing.is_set():
                 raise Unavailable("the model is being taken away; try again")
             self.admission.enter(job, is_continued=is_continued)
+            self.ledger.accept(job)
             self._inbox.put(job)
 
     def wake(self) -> None:
@@ -167,19 +176,22 @@ class Engine:
             self.fail(
                 f"the engine of {self.manifest.name} failed", ServingError("the model failed")
             )
+            self._let_go(list(self._entries))
 
     def fail(self, reason: str, error: ServingError) -> None:
         """Take no more jobs, and answer those that there are with an error; from any thread."""
         with self._lock:
             self._closing.set()
             self.failure = reason
-        jobs = [entry.job for entry in list(self._entries.values())]
+        waiting: list[Job] = []
         with suppress(Empty):
             while True:
-                jobs += filter(None, [self._inbox.get_nowait()])
-        for job in jobs:
+                waiting += filter(None, [self._inbox.get_nowait()])
+        for job in (*waiting, *(entry.job for entry in list(self._entries.values()))):
             with suppress(InvalidStateError, RuntimeError):  # it is being answered just now
                 job.fail(error)
+        for job in waiting:
+            self.ledger.turn_away(job)
 
     def _take_in(self) -> bool:
         """Move submitted jobs to their lanes; waits when idle. False when all is done."""
@@ -211,8 +223,10 @@ class Engine:
             self._add(job)
         except Exception:
             log.exception("a job of %s cannot be begun", self.manifest.name)
-            self.admission.left(job)
             job.fail(ServingError("the model failed"))
+            if self._number not in self._entries:
+                self.admission.left(job)
+                self.ledger.turn_away(job)
 
     def _add(self, job: Job) -> None:
         self._number += 1
@@ -262,12 +276,19 @@ class Engine:
             self._expire(now)
         if not self._left:
             return
-        numbers = [self._left.popleft() for _ in range(len(self._left))]
-        gone = [entry for number in numbers if (entry := self._entries.pop(number, None))]
-        for entry in gone:
-            self.admission.left(entry.job)
+        gone = self._let_go([self._left.popleft() for _ in range(len(self._left))])
         for lane in self._lanes:
             lane.drop(gone)
+
+    def _let_go(self, numbers: Iterable[int]) -> list[Entry]:
+        """Take entries whose jobs are done from those under way, and count them."""
+        with self.ledger.writing():
+            gone = [entry for number in numbers if (entry := self._entries.pop(number, None))]
+            for entry in gone:
+                self.ledger.leave(entry)
+        for entry in gone:
+            self.admission.left(entry.job)
+        return gone
 
     def _expire(self, now: float) -> None:
         """End the jobs whose time is up."""

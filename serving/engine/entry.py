@@ -81,6 +81,7 @@ class DrawEntry(Entry):
         kept: the context that all drafts go on from; None until the prefix has been run.
         remaining: what is left to draw, once drafts are drawn without replacement.
         to_take: texts that are to be taken out of it before the next draft.
+        made: how many samples have become certain, by how they end.
     """
 
     def __init__(self, job: Draw, number: int, root: Any, longest: int) -> None:
@@ -94,6 +95,7 @@ class DrawEntry(Entry):
         self.remaining: Remaining | None = None
         self.to_take: deque[Taken] = deque()
         self.taking: dict[int, Taken] = {}
+        self.made = dict.fromkeys(FinishReason, 0)
         self._takes = 0
         self._samples: list[Sample] = []
         self._longest = longest
@@ -148,6 +150,8 @@ class DrawEntry(Entry):
         was_sequential = self.drafts.is_sequential
         samples = self.drafts.accepted()
         if samples:
+            for sample in samples:
+                self.made[sample.finish_reason] += 1
             if self.draw.sink is None:
                 self._samples.extend(samples)
             else:
@@ -260,6 +264,7 @@ class ReadEntry(Entry):
         super().__init__(job, number)
         self.read = job
         self._next = self._finished = 0
+        self.characters = 0  # that were read
         longest = max((len(text) for text in job.texts), default=0)
         self.cost = longest + 1
         self.log_probs: Float64 = np.zeros((len(job.texts), longest + 1))  # [texts, T + 1]
@@ -280,5 +285,6 @@ class ReadEntry(Entry):
         length = len(self.read.texts[text])
         self._readings[text] = Reading(self.log_probs[text, : length + 1], logits)
         self._finished += 1
+        self.characters += length + 1
         if self._finished == len(self._readings):
             self.answer(self._readings)

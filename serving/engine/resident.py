@@ -8,12 +8,15 @@ There is no prefix tree here. A GPU takes as long for a step of one row as for o
 which need not be computed saves it nothing, while looking rows up costs the host as much as a step.
 """
 
+from time import perf_counter
+
 import numpy as np
 
 from serving.engine.contexts import Context, Float32
 from serving.engine.device_session import DeviceSession, Slab, padded
 from serving.engine.moves import Block
 from serving.engine.sampling import Bool, Int64
+from serving.engine.timed import StepClock
 
 ARRIVING = -1
 """The slab of a row whose state is on the host yet."""
@@ -22,10 +25,19 @@ NOWHERE = -2
 
 
 class Resident:
-    """Contexts on a device; see Contexts. B is the number of rows, R that of a slab."""
+    """Contexts on a device; see Contexts. B is the number of rows, R that of a slab.
 
-    def __init__(self, session: DeviceSession, root: Context) -> None:
+    Args:
+        session: the model.
+        root: after the boundary that starts every string.
+        clock: told of every step.
+    """
+
+    def __init__(
+        self, session: DeviceSession, root: Context, clock: StepClock | None = None
+    ) -> None:
         self.root = root
+        self._clock = clock or StepClock()
         self._session = session
         self._mover = session.mover
         self._kept: dict[int, Context] = {}  # of the places whose rows are arriving
@@ -89,7 +101,9 @@ class Resident:
             slab = self._gather(places)
         every = np.zeros(self._session.rows, np.int64)
         every[self._row[places]] = tokens
+        begun = perf_counter()
         logits = self._session.take(self._slabs[slab], every)
+        self._clock.note(len(places), perf_counter() - begun)
         self._logits[places] = logits[self._row[places]]
 
     def _is_ready(self, slab: int, places: Int64) -> bool:

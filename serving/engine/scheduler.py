@@ -83,7 +83,7 @@ class FairQueue:
             job = account.jobs.popleft()
             had = given.get(job.number, 0)
             wanted = job.wanted - had if job.number in self._waiting else 0
-            count = min(wanted, self._portion(job, free))
+            count = min(wanted, self._portion(job, free)) if wanted else 0
             if count:
                 self._level = max(self._level, account.work)
                 account.work += count * job.cost

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.engine import devices
+from serving.engine.arithmetic import arithmetic
 from serving.errors import BadModel, NoDevice
 from serving.manifest import KEY, Manifest, StateSpec
-from serving.placement import CPU
+from serving.placement import CPU, Placement
 
 Array = npt.NDArray[Any]
 States = tuple[Array, ...]
@@ -35,9 +36,15 @@ _ONNX_TYPES = {
 
 
 class StepSession(Protocol):
-    """What the engine needs of a model; `serving.testing` has one without onnxruntime."""
+    """What the engine needs of a model; `serving.testing` has one without onnxruntime.
+
+    Attributes:
+        manifest: what the model says of itself.
+        arithmetic: names what decides the last bits of what it computes.
+    """
 
     manifest: Manifest
+    arithmetic: str
 
     def step(
         self, token: npt.NDArray[np.int64], states: States
@@ -81,6 +88,7 @@ class OrtSession:
 
     def __init__(self, model: bytes, threads: int = 1, min_rows: int = MIN_ROWS) -> None:
         self.min_rows = min_rows
+        self.arithmetic = arithmetic(Placement(CPU, threads))
         self._session, self.manifest = load(model, CPU, devices.session_options(threads))
         self._outputs = ["logits", *(state.output for state in self.manifest.states)]
         self._inputs = [state.input for state in self.manifest.states]

@@ -8,7 +8,7 @@ import pytest
 
 from serving.client import Client
 from serving.config import ServerConfig
-from serving.quoting import PrintableFormatter
+from serving.observe.logs import line
 from serving.testing import running
 from tests.serving.graphs import manifest, model_bytes, publish
 from tests.serving.hostile import ARCHIVE
@@ -39,7 +39,7 @@ def test_hostile_versions_are_refused_each_with_its_reason_and_the_others_served
         if str(version) in refusals:
             assert re.search(reason, refusals[str(version)]), name
     assert len(refusals) == len(ARCHIVE)  # one that takes long is left out, one is of another model
-    lines = [PrintableFormatter("%(message)s").format(record) for record in caplog.records]
-    assert f"'hostile' means version 1, not the newer {len(ARCHIVE) + 1}" in lines
-    assert "no version of 'lost' can be served" in lines
+    lines = [line(None, r.levelname, {"event": r.getMessage()}) for r in caplog.records]
+    assert f"WARNING: 'hostile' means version 1, not the newer {len(ARCHIVE) + 1}" in lines
+    assert "WARNING: no version of 'lost' can be served" in lines
     assert all(line.isprintable() for line in lines)

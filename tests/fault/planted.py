@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from serving import repository
 from serving.cli import main
 from serving.engine.engine import Engine
+from serving.engine.job import Job
 from serving.host import Host
 from serving.watchdog import Watchdog
 
@@ -93,6 +95,34 @@ def endless_load() -> None:
     repository.load_version = wrong  # type: ignore[assignment]
 
 
+def deaf_to_leaving() -> None:
+    """An engine that does not hear that a job's caller has left."""
+    Engine._sweep = lambda self: None  # type: ignore[method-assign]
+
+
+def at_each_job(happen: Callable[[], object]) -> None:
+    """Have something happen whenever a job is submitted."""
+    submit = Engine.submit
+
+    def wrong(self: Engine, job: Job, *, is_continued: bool = False) -> None:
+        happen()
+        submit(self, job, is_continued=is_continued)
+
+    Engine.submit = wrong  # type: ignore[method-assign]
+
+
+def leaky() -> None:
+    """A kilobyte a call that nobody gives back."""
+    kept: list[bytearray] = []
+    at_each_job(lambda: kept.append(bytearray(1024)))
+
+
+def holding() -> None:
+    """A file for every hundredth call that nobody closes."""
+    kept: list[Any] = []
+    at_each_job(lambda: kept.append(os.dup(0) if len(kept) % 100 == 0 else None))
+
+
 def blind() -> None:
     """Sums that are not compared."""
 
@@ -102,9 +132,30 @@ def blind() -> None:
     repository.read_verified = wrong  # type: ignore[attr-defined]
 
 
-BUGS = {
+def time_of_day() -> None:
+    """What should be measured by a clock that only goes on is measured by the time of day."""
+    time.monotonic = time.time
+
+
+def impatient() -> None:
+    """A watchdog that takes its own absence for a hang, though the whole process was stopped."""
+    look, last = Watchdog.look, [time.monotonic()]
+
+    def wrong(self: Watchdog) -> str:
+        since, last[0] = last[0], time.monotonic()
+        return "it hangs" if last[0] - since > self.limit else look(self)
+
+    Watchdog.look = wrong  # type: ignore[method-assign]
+
+
+BUGS: dict[str, Callable[[], object]] = {
     bug.__name__: bug
-    for bug in (mixed_up, hasty, hang, crash, deaf_hang, deaf_crash, endless_load, blind)
+    for bug in (
+        *(mixed_up, hasty, endless_load, blind),
+        *(hang, crash, deaf_hang, deaf_crash, impatient),
+        *(time_of_day, deaf_to_leaving),
+        *(leaky, holding),
+    )
 }
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -14,11 +14,17 @@ SERVE = [sys.executable, "-m", "serving", "serve"]
 
 @contextmanager
 def serving(
-    repository: Path, *flags: str, command: Sequence[str] = SERVE, stderr: IO[str] | None = None
+    repository: Path,
+    *flags: str,
+    command: Sequence[str] = SERVE,
+    stderr: IO[str] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[tuple["subprocess.Popen[str]", str]]:
     """A server process and its address."""
     command = [*command, "--repository", str(repository), "--listen", "127.0.0.1:0", *flags]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment
+    ) as process:
         try:
             assert process.stdout is not None
             found = re.search(r" on (\S+:\d+)$", process.stdout.readline().strip())

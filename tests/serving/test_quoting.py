@@ -1,11 +1,7 @@
-import io
-import logging
-
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.quoting import LONGEST, PrintableFormatter, printable, quoted
+from serving.quoting import LONGEST, printable, quoted
 
 HOSTILE = "a\nERROR: forged\r\x1b[2J\x1b]0;title\x07\x9b31m\u202egnp.exe\u2028\ud800\x00"
 
@@ -30,20 +26,3 @@ def test_a_quoted_value_is_short_and_its_escapes_are_told_from_its_backslashes()
     assert quoted("a\n") == r"'a\n'"
     assert quoted(r"a\n") == r"'a\\n'"
     assert len(quoted("x" * 10_000)) == LONGEST + 5
-
-
-@pytest.mark.parametrize("is_exception", [False, True])
-def test_a_record_begins_one_line_of_the_log(is_exception: bool) -> None:
-    stream = io.StringIO()
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(PrintableFormatter("%(levelname)s: %(message)s"))
-    log = logging.Logger("test")
-    log.addHandler(handler)
-    try:
-        raise ValueError(HOSTILE)
-    except ValueError:
-        log.warning("refused %s", HOSTILE, exc_info=is_exception)
-    first, *others = stream.getvalue().splitlines()
-    assert first.startswith("WARNING: refused a\\nERROR: forged")
-    assert bool(others) == is_exception
-    assert all(line.startswith("  ") and line.isprintable() for line in others)

@@ -82,6 +82,10 @@ def corrupt(folder: Path, kind: str) -> None:
             sums.write_text("")
         case "sums of another file":
             sums.write_text(f"{'0' * 64}  ../../other/1/model.onnx\n")
+        case "sums without their end":
+            sums.write_text(sums.read_text()[:-1])
+        case "sums that end too early":
+            (folder / "known.u64").write_bytes(b"\0" * 8)
         case "sums not text":
             sums.write_bytes(b"\xff\xfe")
 
@@ -95,6 +99,8 @@ def corrupt(folder: Path, kind: str) -> None:
         ("no sums", "SHA256SUMS cannot be read"),
         ("empty sums", "does not name model.onnx"),
         ("sums of another file", "is not a sum and a file's name"),
+        ("sums without their end", "SHA256SUMS: its last line has no end"),
+        ("sums that end too early", "does not name 'known.u64', which is there"),
         ("sums not text", "SHA256SUMS cannot be read"),
     ],
 )

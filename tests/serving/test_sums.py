@@ -21,7 +21,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_files_whose_sums_hold_are_read(folder: Path) -> None:
-    assert read_verified(folder) == {"model.onnx": CONTENT, "README.md": CONTENT}
+    assert read_verified(folder) == {"model.onnx": CONTENT}
+
+
+def test_a_file_that_is_not_what_its_sum_says_is_refused_whichever_it_is(folder: Path) -> None:
+    (folder / "README.md").write_bytes(CONTENT[:-1])
+    with pytest.raises(BadModel, match=r"README.md is not what was published"):
+        read_verified(folder)
 
 
 @pytest.mark.parametrize(

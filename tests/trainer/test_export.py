@@ -11,6 +11,7 @@ from torch import Tensor
 
 from serving.engine.session import initial_states
 from serving.fingerprint import fingerprint
+from serving.graph_check import check
 from serving.manifest import KEY, Manifest
 from serving.repository import load_version
 from tests.conftest import COMMITTED
@@ -76,6 +77,18 @@ def test_the_files_nll_is_what_its_manifest_says(
     told = session.manifest.metrics["dev"]
     assert told["characters"] == sum(len(ids) + 1 for ids in encoded)
     assert total / told["characters"] == pytest.approx(told["nll"], abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["transformer", "transformer-modern"])
+def test_a_graph_of_standard_operators_passes_the_gate_too(
+    tmp_path: Path, repository: Path, runs: dict[str, Run], name: str
+) -> None:
+    folder, manifest = export(runs[name], name, tmp_path, "standard")
+    fused, standard = (onnx.load(path / "model.onnx") for path in (repository / name / "1", folder))
+    assert any(node.domain for node in fused.graph.node)
+    assert not any(node.domain for node in standard.graph.node)
+    assert not any(state.in_place for state in manifest.states)
+    assert check((folder / "model.onnx").read_bytes()) == manifest
 
 
 @pytest.mark.parametrize("model", [*MODELS, "committed"])

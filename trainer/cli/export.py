@@ -6,6 +6,7 @@ import click
 
 from trainer.cli.options import run_option
 from trainer.export.export import export
+from trainer.models.base import FUSED, OPERATORS
 from trainer.run import Run
 
 
@@ -19,12 +20,19 @@ from trainer.run import Run
     show_default=True,
     help="Folder of published models.",
 )
-def command(run: Path, name: str, repository: Path) -> None:
+@click.option(
+    "--operators",
+    type=click.Choice(OPERATORS),
+    default=FUSED,
+    show_default=True,
+    help="fused: with onnxruntime's own, fast on a CPU; standard: ONNX's alone, for a GPU.",
+)
+def command(run: Path, name: str, repository: Path, operators: str) -> None:
     """Publish a run as the next version of a model.
 
     Refuses a graph whose log-probabilities differ from the trained model's.
     """
-    folder, manifest = export(Run.open(run), name, repository)
+    folder, manifest = export(Run.open(run), name, repository, operators)
     parity = manifest.parity
     click.echo(
         f"parity: {parity['strings']:,} strings at batch sizes {parity['batch_sizes']}; largest "

@@ -18,7 +18,7 @@ from trainer.export.card import model_card
 from trainer.export.held_out import held_out
 from trainer.export.parity import BATCH_SIZES, check_parity
 from trainer.export.publish import Taken, next_version, publish
-from trainer.models.base import CharModel
+from trainer.models.base import FUSED, CharModel
 from trainer.run import Run
 from trainer.torch_session import TorchSession, bare_manifest
 from trainer.train import tensors
@@ -26,8 +26,14 @@ from trainer.train import tensors
 RECOMMENDED = {"temperature": 1.0, "top_k": 0}
 
 
-def export(run: Run, name: str, repository: Path) -> tuple[Path, Manifest]:
+def export(run: Run, name: str, repository: Path, operators: str = FUSED) -> tuple[Path, Manifest]:
     """Trace, check and publish the best weights of a run; where, and what the manifest says.
+
+    Args:
+        run: trained.
+        name: of the model.
+        repository: the folder of models.
+        operators: what the graph is made of, see CharModel.
 
     Raises:
         ExportRefused: the graph does not match the model; nothing is published.
@@ -37,6 +43,7 @@ def export(run: Run, name: str, repository: Path) -> tuple[Path, Manifest]:
     check_name(name)
     dataset = run.dataset()
     model = run.load_model()
+    model.operators = operators
     parts = tensors(dataset, run.config)
     traced = graph.trace(model.for_export())
     bare = bare_manifest(run.config, model, name)

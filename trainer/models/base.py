@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 States = tuple[Tensor, ...]
 
+FUSED = "fused"
+STANDARD = "standard"
+OPERATORS = (FUSED, STANDARD)
+
 
 class ModelConfig(Protocol):
     """A frozen dataclass of an architecture's knobs, checked when built."""
@@ -31,11 +35,14 @@ class CharModel(nn.Module):
         Config: the dataclass of its knobs.
         training_defaults: values of TrainingConfig that suit it better than the general ones.
         counted: its parameters come from `fit_counts`, not from gradients.
+        operators: what its step graph is made of: `fused` takes onnxruntime's own where they are faster on a
+            CPU, `standard` takes those of ONNX alone, which other devices have too.
     """
 
     Config: ClassVar[type[Any]]
     training_defaults: ClassVar[Mapping[str, Any]] = {}
     counted: ClassVar[bool] = False
+    operators: str = FUSED
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits of the next character at every position: [B, T, V] from ids [B, T]."""

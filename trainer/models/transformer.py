@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from serving import checks
 from serving.errors import InvalidArgument
 from serving.manifest import StateSpec
-from trainer.models.base import CharModel, States, state
+from trainer.models.base import FUSED, CharModel, States, state
 
 if TYPE_CHECKING:
     import onnx
@@ -212,8 +212,11 @@ class Transformer(CharModel):
 
     @property
     def has_step_graph(self) -> bool:
-        """Whether onnxruntime's attention takes heads of this width."""
-        return self.config.embedding // self.config.heads % HEAD_MULTIPLE == 0
+        """Whether onnxruntime's attention is wanted, and takes heads of this width."""
+        return (
+            self.operators == FUSED
+            and self.config.embedding // self.config.heads % HEAD_MULTIPLE == 0
+        )
 
     def step_graph(self) -> "onnx.ModelProto | None":
         """See CharModel."""

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fmakemore/v1/model_service.proto\x12\x0bmakemore.v1\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"5\n\x10GetModelResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.makemore.v1.Model\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Q\n\x12ListModelsResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.makemore.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb2\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x05 \x01(\t\x12\x10\n\x08\x61lphabet\x18\x07 \x03(\t\x12\x12\n\nmax_length\x18\x08 \x01(\x05\x12\x30\n\x07metrics\x18\t \x03(\x0b\x32\x1f.makemore.v1.Model.MetricsEntry\x12\x35\n\x0brecommended\x18\n \x01(\x0b\x32 .makemore.v1.RecommendedSampling\x12\x0f\n\x07\x61liases\x18\x14 \x03(\t\x1a\x44\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.makemore.v1.Metrics:\x02\x38\x01\";\n\x07Metrics\x12\x0b\n\x03nll\x18\x01 \x01(\x01\x12\x12\n\ncharacters\x18\x02 \x01(\x03\x12\x0f\n\x07strings\x18\x03 \x01(\x03\"]\n\x13RecommendedSampling\x12\x18\n\x0btemperature\x18\x01 \x01(\x02H\x00\x88\x01\x01\x12\x12\n\x05top_k\x18\x02 \x01(\x05H\x01\x88\x01\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_k2\xa6\x01\n\x0cModelService\x12G\n\x08GetModel\x12\x1c.makemore.v1.GetModelRequest\x1a\x1d.makemore.v1.GetModelResponse\x12M\n\nListModels\x12\x1e.makemore.v1.ListModelsRequest\x1a\x1f.makemore.v1.ListModelsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fmakemore/v1/model_service.proto\x12\x0bmakemore.v1\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"5\n\x10GetModelResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.makemore.v1.Model\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Q\n\x12ListModelsResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.makemore.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xc6\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x05 \x01(\t\x12\x10\n\x08\x61lphabet\x18\x07 \x03(\t\x12\x12\n\nmax_length\x18\x08 \x01(\x05\x12\x30\n\x07metrics\x18\t \x03(\x0b\x32\x1f.makemore.v1.Model.MetricsEntry\x12\x35\n\x0brecommended\x18\n \x01(\x0b\x32 .makemore.v1.RecommendedSampling\x12\x12\n\narithmetic\x18\x0b \x01(\t\x12\x0f\n\x07\x61liases\x18\x14 \x03(\t\x1a\x44\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.makemore.v1.Metrics:\x02\x38\x01\";\n\x07Metrics\x12\x0b\n\x03nll\x18\x01 \x01(\x01\x12\x12\n\ncharacters\x18\x02 \x01(\x03\x12\x0f\n\x07strings\x18\x03 \x01(\x03\"]\n\x13RecommendedSampling\x12\x18\n\x0btemperature\x18\x01 \x01(\x02H\x00\x88\x01\x01\x12\x12\n\x05top_k\x18\x02 \x01(\x05H\x01\x88\x01\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_k2\xa6\x01\n\x0cModelService\x12G\n\x08GetModel\x12\x1c.makemore.v1.GetModelRequest\x1a\x1d.makemore.v1.GetModelResponse\x12M\n\nListModels\x12\x1e.makemore.v1.ListModelsRequest\x1a\x1f.makemore.v1.ListModelsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,13 +42,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTMODELSRESPONSE']._serialized_start=196
   _globals['_LISTMODELSRESPONSE']._serialized_end=277
   _globals['_MODEL']._serialized_start=280
-  _globals['_MODEL']._serialized_end=586
-  _globals['_MODEL_METRICSENTRY']._serialized_start=518
-  _globals['_MODEL_METRICSENTRY']._serialized_end=586
-  _globals['_METRICS']._serialized_start=588
-  _globals['_METRICS']._serialized_end=647
-  _globals['_RECOMMENDEDSAMPLING']._serialized_start=649
-  _globals['_RECOMMENDEDSAMPLING']._serialized_end=742
-  _globals['_MODELSERVICE']._serialized_start=745
-  _globals['_MODELSERVICE']._serialized_end=911
+  _globals['_MODEL']._serialized_end=606
+  _globals['_MODEL_METRICSENTRY']._serialized_start=538
+  _globals['_MODEL_METRICSENTRY']._serialized_end=606
+  _globals['_METRICS']._serialized_start=608
+  _globals['_METRICS']._serialized_end=667
+  _globals['_RECOMMENDEDSAMPLING']._serialized_start=669
+  _globals['_RECOMMENDEDSAMPLING']._serialized_end=762
+  _globals['_MODELSERVICE']._serialized_start=765
+  _globals['_MODELSERVICE']._serialized_end=931
 # @@protoc_insertion_point(module_scope)

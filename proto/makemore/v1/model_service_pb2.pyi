@@ -158,6 +158,7 @@ class Model(_message.Message):
     MAX_LENGTH_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
     RECOMMENDED_FIELD_NUMBER: _builtins.int
+    ARITHMETIC_FIELD_NUMBER: _builtins.int
     ALIASES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its full name: `models/names@1`."""
@@ -169,6 +170,12 @@ class Model(_message.Message):
     """The kind of network, for people: `lstm`, `bigram`."""
     max_length: _builtins.int
     """The longest string that it makes, in characters (code points)."""
+    arithmetic: _builtins.str
+    """What it is computed with, as far as that decides the last bits of a probability: kind of processor and
+    its instructions, or the GPU and its rows a step; versions. Equal digests, seeds and settings make
+    equal strings for certain where these are equal, and nearly always where they are not. For people
+    and for comparing; its form may change.
+    """
     @_builtins.property
     def alphabet(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The alphabet in the order of its ids: single code points; the end of a string is not among them."""
@@ -196,11 +203,12 @@ class Model(_message.Message):
         max_length: _builtins.int = ...,
         metrics: _abc.Mapping[_builtins.str, Global___Metrics] | None = ...,
         recommended: Global___RecommendedSampling | None = ...,
+        arithmetic: _builtins.str = ...,
         aliases: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["recommended", b"recommended"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "alphabet", b"alphabet", "architecture", b"architecture", "digest", b"digest", "max_length", b"max_length", "metrics", b"metrics", "name", b"name", "recommended", b"recommended", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "alphabet", b"alphabet", "architecture", b"architecture", "arithmetic", b"arithmetic", "digest", b"digest", "max_length", b"max_length", "metrics", b"metrics", "name", b"name", "recommended", b"recommended", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -147,7 +147,7 @@ class Slow:
     """A session whose steps take their time."""
 
     def __init__(self, session: StepSession) -> None:
-        self.manifest = session.manifest
+        self.manifest, self.arithmetic = session.manifest, session.arithmetic
         self._step = session.step
 
     def step(

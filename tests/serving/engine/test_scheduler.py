@@ -138,3 +138,36 @@ def test_light_work_goes_first_but_not_more_than_half_of_the_time() -> None:
 def test_a_lane_without_work_has_no_turn() -> None:
     assert not Turns().is_light_next(light=False, heavy=True)
     assert Turns().is_light_next(light=True, heavy=False)
+
+
+def test_jobs_that_all_left_while_they_waited_get_nothing() -> None:
+    """Found by the soak: their caller stood in the order still, and there was nobody to share with."""
+    jobs = [Job(0, "one", 5), Job(1, "two", 5)]
+    queue = queue_of(jobs)
+    for job in jobs:
+        queue.discard(job)
+    assert queue.take(4) == []
+    assert not queue
+
+
+@given(st.lists(st.tuples(st.sampled_from(["add", "discard", "take", "settle"]), few), max_size=60))
+def test_whatever_happens_no_more_rows_are_given_than_are_free(
+    steps: list[tuple[str, int]],
+) -> None:
+    jobs = [Job(number, "abc"[number % 3], 4) for number in range(8)]
+    queue, free = FairQueue(8), 8
+    for what, number in steps:
+        job = jobs[number % len(jobs)]
+        match what:
+            case "add":
+                queue.add(job)
+            case "discard":
+                queue.discard(job)
+            case "take":
+                given_ = begin(queue, jobs, free)
+                free -= sum(given_.values())
+                assert free >= 0
+                assert all(job.left >= 0 for job in jobs)
+            case "settle" if job.held:
+                queue.settle(job, 1)
+                free += 1

@@ -1,0 +1,34 @@
+"""How much memory this process's container has left, if it is in one (Linux control groups, version 2)."""
+
+import sys
+from pathlib import Path
+
+ROOT = Path("/sys/fs/cgroup")
+MEMBERSHIP = Path("/proc/self/cgroup")
+
+
+def memory_left(root: Path = ROOT, membership: Path = MEMBERSHIP) -> int:
+    """Bytes that may still be taken before something in the container is ended; sys.maxsize without one.
+
+    Files that are only cached are given up for it, so they count as free.
+    """
+    try:
+        folder = root / _own(membership.read_text(encoding="ascii"))
+        most, now = (int((folder / f"memory.{name}").read_text()) for name in ("max", "current"))
+        cached = _cached((folder / "memory.stat").read_text())
+    except (OSError, ValueError):  # no container, or one without a limit, which says "max"
+        return sys.maxsize
+    return max(most - now + cached, 0)
+
+
+def _own(membership: str) -> str:
+    """The group's path below the root: the line of version 2 begins with `0::/`."""
+    for line in membership.splitlines():
+        if line.startswith("0::/"):
+            return line.removeprefix("0::/")
+    raise ValueError("no group of version 2")
+
+
+def _cached(statistics: str) -> int:
+    values = dict(line.split() for line in statistics.splitlines())
+    return int(values["active_file"]) + int(values["inactive_file"])

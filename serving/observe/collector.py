@@ -1,0 +1,114 @@
+"""What the engines have counted, read when somebody looks, so that counting costs them next to nothing."""
+
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
+from typing import Any
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from serving.engine import ledger
+from serving.engine.engine import Engine
+from serving.engine.job import FinishReason, Shortfall
+from serving.engine.tree import Tree
+from serving.host import Host
+from serving.observe.definitions import ENGINE, PREFIX, Definition
+
+Labels = tuple[str, ...]
+Values = Iterable[tuple[Labels, float]]
+
+FAMILIES: dict[str, Any] = {
+    "counter": CounterMetricFamily,
+    "gauge": GaugeMetricFamily,
+    "histogram": HistogramMetricFamily,
+}
+LANES = ("light", "heavy")
+FIRST_SPAN = 4
+"""Steps of less than 2^4 microseconds are told together."""
+
+LEDGER = {
+    "jobs_accepted_total": ledger.JOBS_ACCEPTED,
+    "jobs_total": ledger.JOBS,
+    "samples_accepted_total": ledger.SAMPLES_ACCEPTED,
+    "samples_total": ledger.SAMPLES,
+    "samples_missing_total": ledger.MISSING,
+    "drafts_rejected_total": ledger.REJECTED,
+    "characters_total": ledger.CHARACTERS,
+}
+KINDS, OUTCOMES = ("draw", "read"), ("finished", "cancelled", "expired", "failed")
+ZEROS: list[ledger.Key] = [
+    *((ledger.JOBS_ACCEPTED, kind) for kind in KINDS),
+    *((ledger.JOBS, kind, outcome) for kind in KINDS for outcome in OUTCOMES),
+    (ledger.SAMPLES_ACCEPTED,),
+    *((ledger.SAMPLES, reason.name.lower()) for reason in FinishReason),
+    *((ledger.MISSING, reason) for reason in OUTCOMES[1:]),
+    *((ledger.MISSING, reason.name.lower()) for reason in Shortfall),
+    *((ledger.REJECTED, name) for name in ledger.REASONS),
+    *((ledger.CHARACTERS, kind) for kind in KINDS),
+]
+"""All that may be counted: what is not told before it first happens is missing from rates."""
+
+
+class EngineCollector(Collector):
+    """Tells Prometheus of every engine of a host."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def describe(self) -> Iterable[Metric]:
+        """The names, which need no engine; see prometheus_client."""
+        return [family(name, definition) for name, definition in ENGINE.items()]
+
+    def collect(self) -> Iterable[Metric]:
+        """See prometheus_client."""
+        families = {name: family(name, definition) for name, definition in ENGINE.items()}
+        for model, engine in self._host.served():
+            labels = (model.name, str(model.version))
+            info = (*labels, model.digest, model.manifest.architecture)
+            families["model_info"].add_metric(info, 1)
+            for name, values in figures(engine):
+                for more, value in values:
+                    families[name].add_metric((*labels, *more), value)
+            add_steps(families["step_seconds"], labels, engine)
+        families["engines"].add_metric((), len(self._host.running()))
+        for result, count in self._host.reloads.items():
+            families["reloads_total"].add_metric((result,), count)
+        return families.values()
+
+
+def family(name: str, definition: Definition) -> Any:
+    """A metric without values."""
+    return FAMILIES[definition.kind](PREFIX + name, definition.help, labels=definition.labels)
+
+
+def figures(engine: Engine) -> Iterator[tuple[str, Values]]:
+    """The values of an engine by metric, each with the labels that come after the model's."""
+    counts = engine.ledger.counts()
+    every = dict.fromkeys([*ZEROS, *counts])
+    for name, what in LEDGER.items():
+        yield name, [(key[1:], counts[key]) for key in every if key[0] == what]
+    yield "jobs_refused_total", [((), engine.admission.refused)]
+    yield "step_rows_total", [((), engine.clock.rows)]
+    yield "rows", [((lane,), n) for lane, n in zip(LANES, engine.rows, strict=True)]
+    yield "rows_capacity", [((lane,), engine.max_rows) for lane in LANES]
+    queues = dict(zip(LANES, engine.admission.queues, strict=True))
+    yield "queue_jobs", [((lane,), queue.jobs) for lane, queue in queues.items()]
+    yield "queue_characters", [((lane,), queue.work) for lane, queue in queues.items()]
+    yield "queue_seconds", [((lane,), q.work / q.rate.value) for lane, q in queues.items()]
+    yield "prefix_cache_capacity_bytes", [((), engine.prefix_cache)]
+    if isinstance(tree := engine.contexts, Tree):
+        yield "prefix_cache_hits_total", [((), tree.hits)]
+        yield "prefix_cache_misses_total", [((), tree.steps)]
+        yield "prefix_cache_bytes", [((), tree.bytes_used)]
+
+
+def add_steps(steps: HistogramMetricFamily, labels: Labels, engine: Engine) -> None:
+    """The durations of an engine's steps."""
+    seconds, spans = engine.clock.seconds, list(accumulate(engine.clock.spans))
+    buckets = [(f"{2**k / 1e6:.6f}", n) for k, n in enumerate(spans[:-1]) if k >= FIRST_SPAN]
+    steps.add_metric(labels, [*buckets, ("+Inf", spans[-1])], seconds)

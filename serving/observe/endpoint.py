@@ -1,0 +1,141 @@
+"""/metrics, /healthz and /readyz over HTTP, at an address of their own and in threads of their own.
+
+So they answer while the event loop is busy, and nothing of the API is open where they are.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from socket import AF_INET, AF_INET6
+from socketserver import TCPServer
+from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler
+
+from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client.exposition import ThreadingWSGIServer
+
+from serving import addresses
+from serving.errors import Unavailable
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+log = logging.getLogger(__name__)
+
+MOST = 16
+"""Requests at a time; who comes after that is hung up on."""
+PATIENCE = 5.0
+"""Seconds for a request's next byte."""
+
+Check = Callable[[], str]
+"""Why something is not as it should be; empty if it is."""
+
+
+class Endpoint:
+    """An HTTP server. `start` binds it.
+
+    Args:
+        listen: host:port; port 0 takes a free one.
+        registry: what /metrics tells.
+        checks: by path.
+
+    Attributes:
+        port: the one that is bound.
+    """
+
+    def __init__(
+        self, listen: str, registry: CollectorRegistry, checks: Mapping[str, Check]
+    ) -> None:
+        self.listen = listen
+        self.port = 0
+        self._pages: dict[str, WSGIApplication] = {
+            "/metrics": make_wsgi_app(registry),
+            **{path: page_of(check) for path, check in checks.items()},
+        }
+        self._server: _Server | None = None
+
+    @property
+    def address(self) -> str:
+        """host:port that is bound."""
+        return addresses.joined(addresses.split("metrics_listen", self.listen)[0], self.port)
+
+    def start(self) -> None:
+        """Bind the address and answer from now on.
+
+        Raises:
+            Unavailable: it cannot be bound.
+        """
+        try:
+            self._server = _Server(*addresses.split("metrics_listen", self.listen))
+        except OSError as error:
+            raise Unavailable(
+                f"cannot listen on {self.listen}: {error.strerror}; choose another "
+                "with --metrics-listen"
+            ) from None
+        self._server.set_app(self._route)
+        self.port = int(self._server.server_port)
+        threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
+
+    def stop(self) -> None:
+        """Answer no more."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+
+    def _route(self, environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+        page = self._pages.get(environ["PATH_INFO"])
+        if page is None:
+            return text(start, "404 Not Found", f"there are {', '.join(self._pages)}")
+        return page(environ, start)
+
+
+def page_of(check: Check) -> "WSGIApplication":
+    """200 as long as the check finds nothing, then 503 with the reason."""
+
+    def page(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+        reason = check()
+        return text(start, "503 Service Unavailable" if reason else "200 OK", reason or "ok")
+
+    return page
+
+
+def text(start: "StartResponse", status: str, line: str) -> Iterable[bytes]:
+    """A page of one line."""
+    start(status, [("Content-Type", "text/plain; charset=utf-8")])
+    return [f"{line}\n".encode()]
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = PATIENCE
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Scrapes come too often to be told."""
+
+
+class _Server(ThreadingWSGIServer):
+    def __init__(self, host: str, port: int) -> None:
+        self.address_family = AF_INET6 if ":" in host else AF_INET
+        self._room = threading.BoundedSemaphore(MOST)
+        super().__init__((host, port), _Handler)
+
+    def server_bind(self) -> None:
+        """Without looking up the host's name, for which HTTPServer asks the network."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = map(str, self.server_address[:2])  # type: ignore
+        self.setup_environ()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if self._room.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._room.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """The one who asked has gone, as a rule."""
+        log.debug("a request for metrics failed", exc_info=True)

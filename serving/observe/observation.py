@@ -1,0 +1,60 @@
+"""All that is seen of one server, put together."""
+
+import logging
+
+from serving.host import Host
+from serving.observe.calls import ObservingInterceptor
+from serving.observe.config import ObserveConfig
+from serving.observe.endpoint import Endpoint
+from serving.observe.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+
+class Observation:
+    """What one server counts, and where it tells it. `start` binds that address, if there is one.
+
+    Args:
+        config: what is told, and where.
+        host: has the engines.
+
+    Attributes:
+        metrics: what is counted.
+        interceptor: counts calls; to be the outermost.
+        endpoint: where it is told; None for nowhere.
+    """
+
+    def __init__(self, config: ObserveConfig, host: Host) -> None:
+        self.metrics = Metrics(host)
+        self.interceptor = ObservingInterceptor(self.metrics, is_logged=config.access_log)
+        self.endpoint: Endpoint | None = None
+        self._host = host
+        if config.metrics_listen:
+            checks = {"/healthz": self.what_ails, "/readyz": self.what_lacks}
+            self.endpoint = Endpoint(config.metrics_listen, self.metrics.registry, checks)
+
+    def start(self) -> None:
+        """Tell it from now on; raises Unavailable if the address cannot be bound."""
+        if self.endpoint is not None:
+            self.endpoint.start()
+            log.info("metrics on http://%s/metrics", self.endpoint.address)
+
+    def stop(self) -> None:
+        """Tell nothing more."""
+        if self.endpoint is not None:
+            self.endpoint.stop()
+
+    def set_ready(self, ready: bool) -> None:
+        """Say whether calls are wanted: not before all is loaded, nor once the server is to end."""
+        self.metrics.is_ready = ready
+
+    def what_ails(self) -> str:
+        """What is wrong with an engine; empty if all is well."""
+        for engine in self._host.running():
+            if engine.failure or not engine.is_alive:
+                return engine.failure or f"the engine of {engine.manifest.name} has ended"
+        return ""
+
+    def what_lacks(self) -> str:
+        """Why no calls are wanted; empty if they are."""
+        return self.what_ails() or ("" if self.metrics.is_ready else "starting, or about to end")

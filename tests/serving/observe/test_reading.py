@@ -1,0 +1,112 @@
+"""What is read from a page of metrics, and what is made of two of them."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from serving.errors import InvalidArgument, NoServer, Unavailable
+from serving.observe.endpoint import Endpoint
+from serving.observe.glance import method_glances, model_glances, server_glance
+from serving.observe.reading import Look, look_at
+
+PAGE = """
+# TYPE makemore_ready gauge
+makemore_ready 1
+# TYPE process_start_time_seconds gauge
+process_start_time_seconds 100
+# TYPE process_cpu_seconds counter
+process_cpu_seconds_total {cpu}
+# TYPE makemore_calls counter
+makemore_calls_total{{method="a/B",code="OK"}} {calls}
+makemore_calls_total{{method="a/B",code="NOT_FOUND"}} 5
+# TYPE makemore_call_seconds histogram
+makemore_call_seconds_bucket{{method="a/B",le="0.1"}} 0
+makemore_call_seconds_bucket{{method="a/B",le="0.2"}} {calls}
+makemore_call_seconds_bucket{{method="a/B",le="+Inf"}} {calls}
+makemore_call_seconds_count{{method="a/B"}} {calls}
+makemore_call_seconds_sum{{method="a/B"}} 1
+# TYPE makemore_model_info gauge
+makemore_model_info{{model="names",version="2",architecture="lstm",digest="5b\\nfb"}} 1
+# TYPE makemore_rows gauge
+makemore_rows{{model="names",version="2",lane="light"}} 3
+makemore_rows{{model="names",version="2",lane="heavy"}} 4
+# TYPE makemore_prefix_cache_hits counter
+makemore_prefix_cache_hits_total{{model="names",version="2"}} 30
+# TYPE makemore_prefix_cache_misses counter
+makemore_prefix_cache_misses_total{{model="names",version="2"}} 10
+"""
+
+
+def look(at: float, cpu: float = 0, calls: float = 0) -> Look:
+    return Look.parse(PAGE.format(cpu=cpu, calls=calls), at)
+
+
+def test_figures_are_of_what_happened_between_two_looks() -> None:
+    before, now = look(200, 10, 100), look(210, 15, 300)
+    grown = now.since(before)
+    server = server_glance(now, grown)
+    assert (server.is_ready, server.uptime, server.processors) == (True, 110, 0.5)
+    (method,) = method_glances(now, grown)
+    assert (method.name, method.calls, method.errors) == ("B", 20, {})
+    assert method.median == pytest.approx(0.15)
+    assert method.high == pytest.approx(0.199)
+
+
+def test_figures_since_the_start_are_of_all_that_happened() -> None:
+    now = look(200, 10, 100)
+    grown = now.since(Look(now.total("process_start_time_seconds"), {}))
+    (method,) = method_glances(now, grown)
+    assert method.errors == {"NOT_FOUND": 0.05}
+    (model,) = model_glances(now, grown)
+    assert (model.name, model.rows, model.cached) == ("names@2", 7, 0.75)
+    assert model.step_median is None
+
+
+def test_a_counter_that_began_anew_has_counted_what_it_tells() -> None:
+    grown = look(210, 1, 2).since(look(200, 10, 100))
+    assert grown.total("makemore_calls_total", code="OK") == 2
+
+
+def test_several_servers_add_up() -> None:
+    every = Look.together([look(200, 1, 2), look(201, 3, 5)])
+    assert every.at == 201
+    assert every.total("makemore_calls_total", code="OK") == 7
+
+
+def test_what_a_page_quotes_cannot_steer_a_terminal() -> None:
+    (key,) = look(0).by("makemore_model_info", "digest")
+    assert key == ("5b\\nfb",)
+
+
+def test_quantiles_of_nothing_and_beyond_the_last_bound() -> None:
+    labels = frozenset({("le", "1.0")})
+    beyond = frozenset({("le", "+Inf")})
+    assert Look(0, {}).quantile(0.5, "x") is None
+    assert Look(0, {("x_bucket", beyond): 0.0}).quantile(0.5, "x") is None
+    values = {("x_bucket", labels): 1.0, ("x_bucket", beyond): 10.0}
+    assert Look(0, values).quantile(0.5, "x") == 1.0
+    assert Look(0, values).quantile(0.05, "x") == pytest.approx(0.5)
+    assert not math.isinf(Look(0, values).quantile(1.0, "x") or math.inf)
+
+
+@contextmanager
+def other(path: str) -> Iterator[str]:
+    """Something else that answers HTTP."""
+    endpoint = Endpoint("127.0.0.1:0", CollectorRegistry(), {path: lambda: ""})
+    endpoint.start()
+    yield endpoint.address
+    endpoint.stop()
+
+
+def test_who_is_no_server_of_ours_is_told_apart_from_nobody() -> None:
+    with other("/x") as address, pytest.raises(Unavailable, match="not of a makemore server"):
+        look_at(address, 5)
+    with pytest.raises(NoServer, match="nothing tells metrics at"):
+        look_at(address, 5)
+    with pytest.raises(InvalidArgument, match="is not host:port"):
+        look_at("nowhere", 5)
+    with other("/metrics") as address, pytest.raises(Unavailable, match="not of a makemore server"):
+        look_at(address, 5)
