@@ -21,7 +21,7 @@ from serving.observe.metrics import OTHER, MethodMetrics, Metrics
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
-    from serving.api.interceptors import Continuation
+    from serving.api.surrounding import Handler
     from serving.observe.tracing import Tracing
 
 HEADER: Final = "x-request-id"
@@ -40,8 +40,8 @@ def id_of(metadata: Iterable[tuple[str, str | bytes]]) -> str:
     return f"{_START}-{next(_NUMBERS)}"
 
 
-class ObservingInterceptor(grpc.aio.ServerInterceptor):
-    """Counts every call; the outermost of all, since it sees how the others let a call end.
+class Observing:
+    """A layer that counts every call; the outermost of all, since it sees how the others let a call end.
 
     Args:
         metrics: where they are counted.
@@ -56,24 +56,19 @@ class ObservingInterceptor(grpc.aio.ServerInterceptor):
         self._is_logged = is_logged
         self._tracing = tracing
 
-    async def intercept_service(
-        self,
-        continuation: "Continuation",
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
-        """Wrap a method's handler; see grpc.aio.ServerInterceptor."""
-        handler = await continuation(handler_call_details)
-        if handler is None:  # grpc answers it
-            unknown = self._metrics.of(OTHER)
-            unknown.end(unknown.begin(), grpc.StatusCode.UNIMPLEMENTED.name)
-            return None
-        method = handler_call_details.method.removeprefix("/")
+    def __call__(self, method: str, handler: "Handler") -> "Handler":
+        """The handler of a method, inside."""
         return surrounded(handler, partial(self._call, method, self._metrics.of(method)))
 
     def _call(self, method: str, metrics: MethodMetrics, context: Context) -> "Call":
         if self._is_logged or self._tracing:
             return ToldCall(method, metrics, context, self._is_logged, self._tracing)
         return Call(method, metrics, context)
+
+    def unknown(self) -> None:
+        """Count a call of a method that there is not."""
+        metrics = self._metrics.of(OTHER)
+        metrics.end(metrics.begin(), grpc.StatusCode.UNIMPLEMENTED.name)
 
 
 class Call:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from serving.errors import InvalidArgument
 from serving.host import Host
-from serving.observe.calls import ObservingInterceptor
+from serving.observe.calls import Observing
 from serving.observe.config import ObserveConfig
 from serving.observe.endpoint import Endpoint
 from serving.observe.metrics import Metrics
@@ -25,7 +25,7 @@ class Observation:
 
     Attributes:
         metrics: what is counted.
-        interceptor: counts calls; to be the outermost.
+        layer: counts calls; to be the outermost.
         endpoint: where it is told; None for nowhere.
         tracing: makes spans of calls; None for none.
 
@@ -36,9 +36,7 @@ class Observation:
     def __init__(self, config: ObserveConfig, host: Host) -> None:
         self.metrics = Metrics(host)
         self.tracing = tracing() if config.trace else None
-        self.interceptor = ObservingInterceptor(
-            self.metrics, is_logged=config.access_log, tracing=self.tracing
-        )
+        self.layer = Observing(self.metrics, is_logged=config.access_log, tracing=self.tracing)
         self.endpoint: Endpoint | None = None
         self._host = host
         if config.metrics_listen:
