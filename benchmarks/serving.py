@@ -10,11 +10,15 @@ import click
 import torch
 
 from benchmarks import calls, peers, tables
+from serving.engine import arithmetic
 from serving.engine.engine import PREFIX_CACHE, Engine
 from serving.engine.job import Draw, Outcome, Read
+from serving.engine.opening import require
 from serving.engine.sampling import SamplingParameters
 from serving.engine.session import OrtSession, StepSession
+from serving.errors import NoDevice
 from serving.fingerprint import fingerprint
+from serving.placement import CPU, DEVICES
 from serving.repository import load_version
 from trainer.compare import step_speed
 from trainer.data.dataset import SHIPPED, DataConfig
@@ -141,25 +145,49 @@ def with_the_tree(session: StepSession) -> Iterator[Row]:
     )
 
 
+def on_the_cpu(folder: Path) -> Iterator[Row]:
+    """All that is measured there."""
+    yield from against_peers(folder / "peers")
+    yield from against_bare_steps(folder / "bare")
+    yield from with_the_tree(load_version(COMMITTED).session)
+    yield from calls.rows(COMMITTED.parent.parent)
+
+
+def on_a_device(device: str, folder: Path) -> Iterator[Row]:
+    """The engine beside bare steps, few rows and many."""
+    from benchmarks import on_device  # which needs what is above
+
+    for rows in (64, 256):
+        yield from on_device.rows(device, folder / str(rows), rows)
+
+
 @click.command()
 @click.option("--write", is_flag=True, help="Put the tables into benchmarks/README.md.")
-def main(write: bool) -> None:
+@click.option(
+    "--device",
+    type=click.Choice(DEVICES),
+    default=CPU,
+    show_default=True,
+    help="cuda: the engine beside bare steps on the GPU, and nothing else.",
+)
+def main(write: bool, device: str) -> None:
     """Measure the engine and the server beside their peers, one after the other in one run."""
+    try:
+        require(device)
+    except NoDevice as error:
+        raise click.ClickException(str(error)) from None
     torch.set_num_threads(1)
     PlainReporter.say = lambda self, text: None  # type: ignore[method-assign]
-    session = load_version(COMMITTED).session
-    rows: list[Row] = []
+    is_cpu = device == CPU
     with tempfile.TemporaryDirectory() as folder:
-        rows += against_peers(Path(folder) / "peers")
-        rows += against_bare_steps(Path(folder) / "bare")
-    rows += with_the_tree(session)
-    rows += calls.rows(COMMITTED.parent.parent)
+        rows = list(on_the_cpu(Path(folder)) if is_cpu else on_a_device(device, Path(folder)))
     head = ["what", "beside", "ours", "theirs", "ratio"]
-    packages = ("makemore", "onnxruntime", "ctranslate2", "grpcio", "torch")
-    text = f"{tables.markdown(head, rows)}\n\n{tables.circumstances(*packages)}"
+    packages = ("onnxruntime", "ctranslate2", "grpcio") if is_cpu else ("onnxruntime-gpu",)
+    where = tables.circumstances("makemore", *packages, "torch")
+    text = f"{tables.markdown(head, rows)}\n\n{where if is_cpu else f'{arithmetic.gpu()}; {where}'}"
     click.echo(text)
     if write:
-        tables.write("serving", text)
+        tables.write("serving" if is_cpu else f"serving-{device}", text)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from serving.api.surrounding import Context, surrounded
 from serving.observe.metrics import OTHER, MethodMetrics, Metrics
 
 if TYPE_CHECKING:
-    from serving.api.interceptors import Continuation
+    from serving.api.surrounding import Handler
 
 HEADER: Final = "x-request-id"
 WELL_FORMED: Final = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}", re.ASCII)
@@ -43,8 +43,8 @@ def id_of(metadata: Iterable[tuple[str, str | bytes]]) -> str:
     return f"{_START}-{next(_NUMBERS)}"
 
 
-class ObservingInterceptor(grpc.aio.ServerInterceptor):
-    """Counts every call; the outermost of all, since it sees how the others let a call end.
+class Observing:
+    """A layer that counts every call; the outermost of all, since it sees how the others let a call end.
 
     Args:
         metrics: where they are counted.
@@ -55,19 +55,14 @@ class ObservingInterceptor(grpc.aio.ServerInterceptor):
         self._metrics = metrics
         self._is_logged = is_logged
 
-    async def intercept_service(
-        self,
-        continuation: "Continuation",
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
-        """Wrap a method's handler; see grpc.aio.ServerInterceptor."""
-        handler = await continuation(handler_call_details)
-        if handler is None:  # grpc answers it
-            unknown = self._metrics.of(OTHER)
-            unknown.end(unknown.begin(), grpc.StatusCode.UNIMPLEMENTED.name)
-            return None
-        method = handler_call_details.method.removeprefix("/")
+    def __call__(self, method: str, handler: "Handler") -> "Handler":
+        """The handler of a method, inside."""
         return surrounded(handler, partial(Call, method, self._metrics.of(method), self._is_logged))
+
+    def unknown(self) -> None:
+        """Count a call of a method that there is not."""
+        metrics = self._metrics.of(OTHER)
+        metrics.end(metrics.begin(), grpc.StatusCode.UNIMPLEMENTED.name)
 
 
 class Call:

@@ -3,7 +3,7 @@
 import logging
 
 from serving.host import Host
-from serving.observe.calls import ObservingInterceptor
+from serving.observe.calls import Observing
 from serving.observe.config import ObserveConfig
 from serving.observe.endpoint import Endpoint
 from serving.observe.metrics import Metrics
@@ -20,13 +20,13 @@ class Observation:
 
     Attributes:
         metrics: what is counted.
-        interceptor: counts calls; to be the outermost.
+        layer: counts calls; to be the outermost.
         endpoint: where it is told; None for nowhere.
     """
 
     def __init__(self, config: ObserveConfig, host: Host) -> None:
         self.metrics = Metrics(host)
-        self.interceptor = ObservingInterceptor(self.metrics, is_logged=config.access_log)
+        self.layer = Observing(self.metrics, is_logged=config.access_log)
         self.endpoint: Endpoint | None = None
         self._host = host
         if config.metrics_listen:
