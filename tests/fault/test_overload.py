@@ -1,4 +1,4 @@
-"""Five times the load that the server can carry: it goes on with what it can do, and refuses the rest at once."""
+"""Five times the load that a server can carry: it does what it can, and refuses the rest at once."""
 
 import asyncio
 import os
