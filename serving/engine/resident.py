@@ -4,8 +4,8 @@ A turn steps one slab for all rows of a lane. Before it, if rows have come or go
 picked together into another slab, on the device. Only logits come to the host, and the state of a prefix
 that is to be gone on from.
 
-There is no prefix tree here. A GPU takes as long for a step of one row as for one of R, so that a row
-which need not be computed saves it nothing, while looking rows up costs the host as much as a step.
+There is no prefix tree here. A GPU takes about as long for a step of one row as for one of R, so that a row
+which need not be computed saves it nothing, while looking rows up takes the host's time.
 """
 
 from time import perf_counter
