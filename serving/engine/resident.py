@@ -45,9 +45,7 @@ class Resident:
         self._slab: Int64 = np.zeros(0, np.int64)  # by place
         self._row: Int64 = np.zeros(0, np.int64)  # by place: which row of the slab
         self._slabs: list[Slab] = []
-        self._is_whole: list[
-            bool
-        ] = []  # by slab: whether every row that was picked into it is there yet
+        self._is_whole: list[bool] = []  # by slab: no row has left that was picked into it
         self._arrivals: dict[int, Block] = {}  # by their number of rows
         self._single = self._mover.block(1)
         self._root = self._mover.block(1)
