@@ -9,7 +9,7 @@ from typing import Any
 import click
 import torch
 
-from benchmarks import calls, peers, tables
+from benchmarks import calls, peers, processes, tables
 from serving.engine import arithmetic
 from serving.engine.engine import PREFIX_CACHE, Engine
 from serving.engine.job import Draw, Outcome, Read
@@ -20,9 +20,11 @@ from serving.errors import NoDevice
 from serving.fingerprint import fingerprint
 from serving.placement import CPU, DEVICES
 from serving.repository import load_version
+from serving.sums import MODEL
 from trainer.compare import step_speed
 from trainer.data.dataset import SHIPPED, DataConfig
 from trainer.export import graph
+from trainer.export.publish import publish
 from trainer.models import MODELS
 from trainer.models.transformer import Transformer
 from trainer.reporter import PlainReporter
@@ -45,11 +47,11 @@ def brief_run(folder: Path, name: str, model: dict[str, Any], steps: int) -> Run
     return run
 
 
-def session_of(run: Run) -> OrtSession:
-    """The step graph of a run."""
+def step_graph(run: Run, name: str = "run") -> bytes:
+    """The step graph of a run, as a model of that name."""
     model = run.load_model()
     traced = graph.trace(model.for_export())
-    return OrtSession(graph.with_manifest(traced, bare_manifest(run.config, model)))
+    return graph.with_manifest(traced, bare_manifest(run.config, model, name))
 
 
 def engine_rate(
@@ -91,7 +93,7 @@ def row(what: str, beside: str, ours: float, theirs: float) -> Row:
 def against_peers(folder: Path) -> Iterator[Row]:
     """The Transformer of makemore's default size, the same weights everywhere, one thread."""
     run = brief_run(folder, "transformer", MAKEMORE, 300)
-    model, session = run.load_model(), session_of(run)
+    model, session = run.load_model(), OrtSession(step_graph(run))
     assert isinstance(model, Transformer)
     ctranslate2 = peers.ctranslate2(model, "".join(run.config.alphabet))
     for rows, n in ((1, 100), (32, 2000), (256, 8000)):
@@ -108,7 +110,9 @@ def against_peers(folder: Path) -> Iterator[Row]:
 def against_bare_steps(folder: Path) -> Iterator[Row]:
     """Every architecture with its default shape, 64 rows, no tree."""
     for name in MODELS:
-        session = session_of(brief_run(folder, name, {}, 2))
+        model = step_graph(brief_run(folder, name, {}, 2), name)
+        publish(folder / "repository" / name / "1", {MODEL: model})
+        session = OrtSession(model)
         ours, theirs = engine_rate(session, 64, 4000, 0), step_speed(session, 64)
         yield row(f"{name}, 64 rows, no tree", "bare session.run, 64 rows", ours, theirs)
 
@@ -150,7 +154,9 @@ def on_the_cpu(folder: Path) -> Iterator[Row]:
     yield from against_peers(folder / "peers")
     yield from against_bare_steps(folder / "bare")
     yield from with_the_tree(load_version(COMMITTED).session)
-    yield from calls.rows(COMMITTED.parent.parent)
+    repository = COMMITTED.parent.parent
+    yield from calls.rows(repository)
+    yield from processes.rows(repository, folder / "bare" / "repository")
 
 
 def on_a_device(device: str, folder: Path) -> Iterator[Row]:

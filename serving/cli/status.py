@@ -23,7 +23,7 @@ from serving.observe.glance import (
 )
 from serving.observe.reading import Look, look_at
 
-METRICS: Final = "127.0.0.1:9464"
+METRICS: Final = "127.0.0.1:9090"
 TIMEOUT: Final = 5.0
 BAR: Final = 12
 HIGH: Final = 0.8

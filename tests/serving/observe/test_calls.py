@@ -17,8 +17,9 @@ from serving.api.shield import parsing, shielded
 from serving.api.slow_readers import SlowReaders
 from serving.errors import NotFound
 from serving.host import Host
-from serving.observe.calls import HEADER, Observing, id_of, request_id
+from serving.observe.calls import HEADER, Observing, id_of
 from serving.observe.metrics import Metrics
+from serving.observe.notes import request_id
 from serving.repository import Repository
 from tests.conftest import COMMITTED
 from tests.serving.observe.asking import Scrape, observed
