@@ -20,7 +20,7 @@ from serving.engine.engine import PREFIX_CACHE, Engine
 from serving.engine.job import Draw, Outcome
 from serving.engine.opening import open_session
 from serving.engine.sampling import SamplingParameters
-from serving.engine.session import StepSession, initial_states
+from serving.engine.session import OrtSession, StepSession, initial_states
 from serving.placement import CPU, DEVICES, Placement
 from serving.vocabulary import BOUNDARY
 from trainer.data.dataset import SHIPPED
@@ -114,7 +114,7 @@ def row(what: str, one: Made, other: Made) -> Row:
 def beside_torch(count: int) -> Iterator[Row]:
     """Every architecture, briefly trained, beside PyTorch's step with the same weights."""
     # Here, so that --save needs no PyTorch: an emulator is slow.
-    from benchmarks.serving import brief_run, session_of
+    from benchmarks.serving import brief_run, step_graph
     from trainer.models import MODELS
     from trainer.reporter import PlainReporter
     from trainer.torch_session import TorchSession, bare_manifest
@@ -125,7 +125,7 @@ def beside_torch(count: int) -> Iterator[Row]:
             run = brief_run(Path(folder), name, {}, 300)
             model = run.load_model()
             theirs = TorchSession(model, bare_manifest(run.config, model))
-            ours = Made.by(session_of(run), count)
+            ours = Made.by(OrtSession(step_graph(run)), count)
             yield row(name, ours, Made.by(theirs, count))
 
 

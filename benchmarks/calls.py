@@ -66,18 +66,28 @@ async def echo(response: bytes) -> AsyncIterator[GenerationServiceStub]:
 
 
 @asynccontextmanager
-async def ours(repository: Path, *flags: str) -> AsyncIterator[GenerationServiceStub]:
-    """A client of `makemore serve` in a process of its own."""
+async def server(repository: Path, *flags: str) -> AsyncIterator[str]:
+    """`makemore serve` in a process of its own, once it serves: its address."""
     command = [sys.executable, "-m", "serving", "serve", "--repository", str(repository)]
+    flags = ("--default-model", "names", "--lame-duck", "0", *flags)
     process = subprocess.Popen(
         [*command, "--listen", "127.0.0.1:0", *flags], stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     port = process.stdout.readline().rsplit(":", 1)[1].strip()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield GenerationServiceStub(channel)
+    yield f"127.0.0.1:{port}"
     process.terminate()
     process.wait()
+
+
+@asynccontextmanager
+async def ours(repository: Path, *flags: str) -> AsyncIterator[GenerationServiceStub]:
+    """A client of a server of ours."""
+    async with (
+        server(repository, *flags) as address,
+        grpc.aio.insecure_channel(address) as channel,
+    ):
+        yield GenerationServiceStub(channel)
 
 
 async def rate(stub: GenerationServiceStub) -> float:

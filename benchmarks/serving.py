@@ -9,16 +9,22 @@ from typing import Any
 import click
 import torch
 
-from benchmarks import calls, peers, tables
+from benchmarks import calls, peers, processes, tables
+from serving.engine import arithmetic
 from serving.engine.engine import PREFIX_CACHE, Engine
 from serving.engine.job import Draw, Outcome, Read
+from serving.engine.opening import require
 from serving.engine.sampling import SamplingParameters
 from serving.engine.session import OrtSession, StepSession
+from serving.errors import NoDevice
 from serving.fingerprint import fingerprint
+from serving.placement import CPU, DEVICES
 from serving.repository import load_version
+from serving.sums import MODEL
 from trainer.compare import step_speed
 from trainer.data.dataset import SHIPPED, DataConfig
 from trainer.export import graph
+from trainer.export.publish import publish
 from trainer.models import MODELS
 from trainer.models.transformer import Transformer
 from trainer.reporter import PlainReporter
@@ -41,11 +47,11 @@ def brief_run(folder: Path, name: str, model: dict[str, Any], steps: int) -> Run
     return run
 
 
-def session_of(run: Run) -> OrtSession:
-    """The step graph of a run."""
+def step_graph(run: Run, name: str = "run") -> bytes:
+    """The step graph of a run, as a model of that name."""
     model = run.load_model()
     traced = graph.trace(model.for_export())
-    return OrtSession(graph.with_manifest(traced, bare_manifest(run.config, model)))
+    return graph.with_manifest(traced, bare_manifest(run.config, model, name))
 
 
 def engine_rate(
@@ -87,7 +93,7 @@ def row(what: str, beside: str, ours: float, theirs: float) -> Row:
 def against_peers(folder: Path) -> Iterator[Row]:
     """The Transformer of makemore's default size, the same weights everywhere, one thread."""
     run = brief_run(folder, "transformer", MAKEMORE, 300)
-    model, session = run.load_model(), session_of(run)
+    model, session = run.load_model(), OrtSession(step_graph(run))
     assert isinstance(model, Transformer)
     ctranslate2 = peers.ctranslate2(model, "".join(run.config.alphabet))
     for rows, n in ((1, 100), (32, 2000), (256, 8000)):
@@ -104,7 +110,9 @@ def against_peers(folder: Path) -> Iterator[Row]:
 def against_bare_steps(folder: Path) -> Iterator[Row]:
     """Every architecture with its default shape, 64 rows, no tree."""
     for name in MODELS:
-        session = session_of(brief_run(folder, name, {}, 2))
+        model = step_graph(brief_run(folder, name, {}, 2), name)
+        publish(folder / "repository" / name / "1", {MODEL: model})
+        session = OrtSession(model)
         ours, theirs = engine_rate(session, 64, 4000, 0), step_speed(session, 64)
         yield row(f"{name}, 64 rows, no tree", "bare session.run, 64 rows", ours, theirs)
 
@@ -141,25 +149,51 @@ def with_the_tree(session: StepSession) -> Iterator[Row]:
     )
 
 
+def on_the_cpu(folder: Path) -> Iterator[Row]:
+    """All that is measured there."""
+    yield from against_peers(folder / "peers")
+    yield from against_bare_steps(folder / "bare")
+    yield from with_the_tree(load_version(COMMITTED).session)
+    repository = COMMITTED.parent.parent
+    yield from calls.rows(repository)
+    yield from processes.rows(repository, folder / "bare" / "repository")
+
+
+def on_a_device(device: str, folder: Path) -> Iterator[Row]:
+    """The engine beside bare steps, few rows and many."""
+    from benchmarks import on_device  # which needs what is above
+
+    for rows in (64, 256):
+        yield from on_device.rows(device, folder / str(rows), rows)
+
+
 @click.command()
 @click.option("--write", is_flag=True, help="Put the tables into benchmarks/README.md.")
-def main(write: bool) -> None:
+@click.option(
+    "--device",
+    type=click.Choice(DEVICES),
+    default=CPU,
+    show_default=True,
+    help="cuda: the engine beside bare steps on the GPU, and nothing else.",
+)
+def main(write: bool, device: str) -> None:
     """Measure the engine and the server beside their peers, one after the other in one run."""
+    try:
+        require(device)
+    except NoDevice as error:
+        raise click.ClickException(str(error)) from None
     torch.set_num_threads(1)
     PlainReporter.say = lambda self, text: None  # type: ignore[method-assign]
-    session = load_version(COMMITTED).session
-    rows: list[Row] = []
+    is_cpu = device == CPU
     with tempfile.TemporaryDirectory() as folder:
-        rows += against_peers(Path(folder) / "peers")
-        rows += against_bare_steps(Path(folder) / "bare")
-    rows += with_the_tree(session)
-    rows += calls.rows(COMMITTED.parent.parent)
+        rows = list(on_the_cpu(Path(folder)) if is_cpu else on_a_device(device, Path(folder)))
     head = ["what", "beside", "ours", "theirs", "ratio"]
-    packages = ("makemore", "onnxruntime", "ctranslate2", "grpcio", "torch")
-    text = f"{tables.markdown(head, rows)}\n\n{tables.circumstances(*packages)}"
+    packages = ("onnxruntime", "ctranslate2", "grpcio") if is_cpu else ("onnxruntime-gpu",)
+    where = tables.circumstances("makemore", *packages, "torch")
+    text = f"{tables.markdown(head, rows)}\n\n{where if is_cpu else f'{arithmetic.gpu()}; {where}'}"
     click.echo(text)
     if write:
-        tables.write("serving", text)
+        tables.write("serving" if is_cpu else f"serving-{device}", text)
 
 
 if __name__ == "__main__":

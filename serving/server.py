@@ -13,12 +13,13 @@ from grpc_reflection.v1alpha import reflection
 from makemore.v1 import generation_service_pb2, model_service_pb2
 from makemore.v1.generation_service_pb2_grpc import add_GenerationServiceServicer_to_server
 from makemore.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
-from serving.api.caller import CallerInterceptor
+from serving.api.caller import Callers
 from serving.api.health import NOT_SERVING, SERVING, HealthServicer
-from serving.api.interceptors import ErrorInterceptor, ParsingInterceptor
+from serving.api.layers import Layers
 from serving.api.models import ModelService
 from serving.api.service import GenerationService
-from serving.api.slow_readers import SlowReaderInterceptor
+from serving.api.shield import parsing, shielded
+from serving.api.slow_readers import SlowReaders
 from serving.config import ServerConfig
 from serving.errors import Unavailable
 from serving.host import Host
@@ -104,14 +105,16 @@ class Server:
 
     def _build(self) -> grpc.aio.Server:
         tokens = Tokens(self.config.token_file) if self.config.token_file else None
+        layers = Layers(
+            self.observation.layer,
+            SlowReaders(self.config.read_timeout),
+            shielded,
+            Callers(tokens),
+            parsing,
+            unknown=self.observation.layer.unknown,
+        )
         server = grpc.aio.server(
-            interceptors=[
-                self.observation.interceptor,
-                SlowReaderInterceptor(self.config.read_timeout),
-                ErrorInterceptor(),
-                CallerInterceptor(tokens),
-                ParsingInterceptor(),
-            ],
+            interceptors=[layers],
             options=server_options(self.config.is_shared),
             maximum_concurrent_rpcs=MAX_CALLS,
         )

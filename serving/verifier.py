@@ -88,9 +88,10 @@ def restrict() -> None:
 def limit(more: int) -> None:
     """Bound the next model's memory to MEMORY and `more`, and its time to SECONDS."""
     allowed = min(MEMORY + more, max(LEAST, int(SHARE * memory_left())))
-    addresses, data = used()
-    bound(resource.RLIMIT_AS, addresses + ADDRESSES * allowed)
-    bound(resource.RLIMIT_DATA, data + allowed)
+    with suppress(FileNotFoundError):  # systems other than Linux have no /proc, and no such limits
+        addresses, data = used()
+        bound(resource.RLIMIT_AS, addresses + ADDRESSES * allowed)
+        bound(resource.RLIMIT_DATA, data + allowed)
     times = os.times()
     bound(resource.RLIMIT_CPU, int(times.user + times.system) + 1 + SECONDS)
 

@@ -1,22 +1,18 @@
 """Who calls: known to all that a call runs, and what rows are shared fairly by."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import grpc
-
-from serving.api.surrounding import Context, surrounded
+from serving.api.surrounding import Context, preceded
 from serving.errors import Unauthenticated
 from serving.quoting import printable
 from serving.tokens import Tokens
 
 if TYPE_CHECKING:
-    from serving.api.interceptors import Continuation
+    from serving.api.surrounding import Handler
 
-OPEN = "/grpc.health.v1.Health/"
+OPEN = "grpc.health.v1.Health/"
 """Methods that need no token: what asks for health is part of a platform and has none."""
 
 _caller: ContextVar[str] = ContextVar("caller", default="")
@@ -30,8 +26,8 @@ def caller() -> str:
     return _caller.get()
 
 
-class CallerInterceptor(grpc.aio.ServerInterceptor):
-    """Finds out who calls, and refuses those without a token where tokens are asked for.
+class Callers:
+    """A layer that finds out who calls, and refuses those without a token where tokens are asked for.
 
     Args:
         tokens: those that are taken; None for everybody.
@@ -40,29 +36,22 @@ class CallerInterceptor(grpc.aio.ServerInterceptor):
     def __init__(self, tokens: Tokens | None = None) -> None:
         self._tokens = tokens
 
-    async def intercept_service(
-        self,
-        continuation: "Continuation",
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
-        """Wrap a method's handler; see grpc.aio.ServerInterceptor."""
-        handler = await continuation(handler_call_details)
-        return handler and surrounded(handler, partial(self._identified, handler_call_details))
+    def __call__(self, method: str, handler: "Handler") -> "Handler":
+        """The handler of a method, inside."""
+        is_open = self._tokens is None or method.startswith(OPEN)
+        return preceded(handler, self._note_peer if is_open else self._note_name)
 
-    @asynccontextmanager
-    async def _identified(
-        self, details: grpc.HandlerCallDetails, context: Context
-    ) -> AsyncIterator[None]:
-        """Set the caller; never set back, since each call has a task, and so a context, of its own."""
-        if self._tokens is None or details.method.startswith(OPEN):
-            _caller.set(peer_of(context.auth_context(), context.peer()))
-        else:
-            _caller.set(f"token:{self._name(details)}")
-        yield
+    # What is set is never set back, since each call has a task, and so a context, of its own.
 
-    def _name(self, details: grpc.HandlerCallDetails) -> str:
+    def _note_peer(self, context: Context) -> None:
+        _caller.set(peer_of(context.auth_context(), context.peer()))
+
+    def _note_name(self, context: Context) -> None:
+        _caller.set(f"token:{self._name(context.invocation_metadata() or ())}")
+
+    def _name(self, metadata: Iterable[tuple[str, str | bytes]]) -> str:
         assert self._tokens is not None
-        given = [value for key, value in details.invocation_metadata if key == "authorization"]
+        given = [value for key, value in metadata if key == "authorization"]
         kind, _, token = str(given[0]).partition(" ") if len(given) == 1 else ("", "", "")
         if kind.lower() != "bearer":
             raise Unauthenticated("a token is needed, in one header 'authorization: Bearer TOKEN'")

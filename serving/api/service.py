@@ -32,6 +32,7 @@ from serving.engine.job import Read, Reading
 from serving.errors import DeadlineExceeded, InvalidArgument
 from serving.host import Host
 from serving.limits import MAX_N, MAX_PREFIXES, MAX_STREAM_N, MAX_TEXTS
+from serving.observe.notes import note
 from serving.repository import Model
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -58,6 +59,7 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
         model, engine = self._host.take(asked)
         over: Any = lambda _: self._host.give_back(engine)  # noqa: E731 - grpc's stubs have a class
         context.add_done_callback(over)
+        note(model=model.full_name)
         return model, engine
 
     async def Generate(  # noqa: D102 - told by the proto
@@ -70,6 +72,7 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
         engine.submit(job)
         # A caller that leaves cancels this coroutine, which cancels the job, which frees the rows.
         outcome = await self._mailbox.result_of(job)
+        note(samples=outcome.usage.samples, characters=outcome.usage.characters)
         return pb.GenerateResponse(
             samples=map(sample_message, outcome.samples),
             model=model.full_name,

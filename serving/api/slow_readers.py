@@ -1,10 +1,10 @@
 """A stream that nobody reads ends: what it holds is for others."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, suppress
 from inspect import isasyncgenfunction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
@@ -12,12 +12,15 @@ from serving.api.status import abort
 from serving.api.surrounding import Context
 from serving.errors import Exhausted
 
+if TYPE_CHECKING:
+    from serving.api.surrounding import Handler
+
 LAST_WORD = 0.1
 """Seconds in which the status of a stream that is cut may go out."""
 
 
-class SlowReaderInterceptor(grpc.aio.ServerInterceptor):
-    """Ends streams that are not read; the outermost of all, since what it does is write.
+class SlowReaders:
+    """A layer that ends streams which are not read; it writes, so those around it see no messages.
 
     Args:
         read_timeout: seconds for which a reader may take nothing.
@@ -26,15 +29,10 @@ class SlowReaderInterceptor(grpc.aio.ServerInterceptor):
     def __init__(self, read_timeout: float) -> None:
         self._read_timeout = read_timeout
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
-        """Wrap the handler of a method that answers with a stream; see grpc.aio.ServerInterceptor."""
-        handler = await continuation(handler_call_details)
+    def __call__(self, method: str, handler: "Handler") -> "Handler":
+        """The handler of a method, inside."""
         # The standard health service writes to its context itself, and seldom.
-        if handler is None or not isasyncgenfunction(handler.unary_stream):
+        if not isasyncgenfunction(handler.unary_stream):
             return handler
         return grpc.unary_stream_rpc_method_handler(
             written(handler.unary_stream, self._read_timeout),

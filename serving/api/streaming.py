@@ -11,6 +11,7 @@ from serving.api.drawing import SHORTFALL_REASONS, sample_message, usage_message
 from serving.api.mailbox import Mailbox
 from serving.engine.engine import Engine
 from serving.engine.job import Draw, Outcome, Sample
+from serving.observe.notes import note
 
 WINDOW = 4096
 """Samples that may be under way beyond those that were sent: what a slow reader holds."""
@@ -38,6 +39,7 @@ async def stream(
                 job.collected = part[-1].index + 1
                 engine.wake()
         outcome: Outcome = await result
+        note(samples=outcome.usage.samples, characters=outcome.usage.characters)
     finally:
         result.cancel()
     yield pb.StreamGenerateResponse(

@@ -1,4 +1,4 @@
-"""One handler inside another: what the interceptors, which see methods of every kind, are made of."""
+"""One handler inside another: what layers, which see methods of every kind, are made of."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing
@@ -28,11 +28,23 @@ def surrounded(handler: "Handler", around: Around) -> "Handler":
     return _remade(handler, handler.request_deserializer, lambda b: _inside(b, around))
 
 
+def preceded(handler: "Handler", check: Callable[[Context], None]) -> "Handler":
+    """A handler before whose every call `check` is called, which may raise."""
+
+    def checked(request: Any, context: Context) -> Any:
+        check(context)
+        return request
+
+    return _remade(handler, handler.request_deserializer, lambda b: _after(b, checked))
+
+
 def converted(handler: "Handler", convert: Conversion) -> "Handler":
     """A handler that takes bytes, and makes its request of them by `convert`."""
-    if handler.request_streaming:
-        return _remade(handler, None, lambda b: _after(b, lambda r: _each(convert, r)))
-    return _remade(handler, None, lambda b: _after(b, convert))
+
+    def made(request: Any, context: Context) -> Any:
+        return _each(convert, request) if handler.request_streaming else convert(request)
+
+    return _remade(handler, None, lambda b: _after(b, made))
 
 
 def _remade(
@@ -60,12 +72,12 @@ def _inside(behaviour: Any, around: Around) -> Any:
     return stream if isasyncgenfunction(behaviour) else call
 
 
-def _after(behaviour: Any, convert: Conversion) -> Any:
+def _after(behaviour: Any, prepare: Callable[[Any, Context], Any]) -> Any:
     async def call(request: Any, context: Context) -> Any:
-        return await behaviour(convert(request), context)
+        return await behaviour(prepare(request, context), context)
 
     async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
-        async with aclosing(behaviour(convert(request), context)) as responses:
+        async with aclosing(behaviour(prepare(request, context), context)) as responses:
             async for response in responses:
                 yield response
 

@@ -28,10 +28,15 @@ OBSERVING = (
         help="The least that is logged.",
     ),
     click.option("--access-log", is_flag=True, help="Log each call when it ends."),
+    click.option(
+        "--trace",
+        is_flag=True,
+        help="Tell OpenTelemetry of each call, as OTEL_* say where; needs the extra otel.",
+    ),
 )
 
 
 def observing_of(given: dict[str, Any]) -> ObserveConfig:
     """The configuration that the options' values make, which are taken out of `given`."""
-    names = ("metrics_listen", "log_format", "log_level", "access_log")
+    names = ("metrics_listen", "log_format", "log_level", "access_log", "trace")
     return ObserveConfig(**{name: given.pop(name) for name in names})

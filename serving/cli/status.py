@@ -23,7 +23,7 @@ from serving.observe.glance import (
 )
 from serving.observe.reading import Look, look_at
 
-METRICS: Final = "127.0.0.1:9464"
+METRICS: Final = "127.0.0.1:9090"
 TIMEOUT: Final = 5.0
 BAR: Final = 12
 HIGH: Final = 0.8
@@ -47,7 +47,7 @@ def command(listed: Sequence[str], interval: float, once: bool) -> None:
     checks.real("interval", interval, 0.1, 3600.0)
     console = Console(highlight=False, markup=False)
     looks = [look_at(address, TIMEOUT) for address in listed]
-    begun = [Look(look.total("process_start_time_seconds"), {}) for look in looks]
+    begun = [Look(look.at - look.total("makemore_uptime_seconds"), {}) for look in looks]
     shown = screen(listed, looks, begun, "since the start")
     if once:
         console.print(shown)

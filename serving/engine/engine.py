@@ -282,7 +282,7 @@ class Engine:
 
     def _let_go(self, numbers: Iterable[int]) -> list[Entry]:
         """Take entries whose jobs are done from those under way, and count them."""
-        with self.ledger.writing():
+        with self.ledger.writing:
             gone = [entry for number in numbers if (entry := self._entries.pop(number, None))]
             for entry in gone:
                 self.ledger.leave(entry)

@@ -81,7 +81,8 @@ class DrawEntry(Entry):
         kept: the context that all drafts go on from; None until the prefix has been run.
         remaining: what is left to draw, once drafts are drawn without replacement.
         to_take: texts that are to be taken out of it before the next draft.
-        made: how many samples have become certain, by how they end.
+        ended: how many samples have become certain that end by themselves.
+        cut: how many that are cut.
     """
 
     def __init__(self, job: Draw, number: int, root: Any, longest: int) -> None:
@@ -95,7 +96,7 @@ class DrawEntry(Entry):
         self.remaining: Remaining | None = None
         self.to_take: deque[Taken] = deque()
         self.taking: dict[int, Taken] = {}
-        self.made = dict.fromkeys(FinishReason, 0)
+        self.ended = self.cut = 0
         self._takes = 0
         self._samples: list[Sample] = []
         self._longest = longest
@@ -151,7 +152,10 @@ class DrawEntry(Entry):
         samples = self.drafts.accepted()
         if samples:
             for sample in samples:
-                self.made[sample.finish_reason] += 1
+                if sample.finish_reason is FinishReason.END:
+                    self.ended += 1
+                else:
+                    self.cut += 1
             if self.draw.sink is None:
                 self._samples.extend(samples)
             else:

@@ -6,12 +6,12 @@ they were accepted for were made, are missing for a reason, or are being made.
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from concurrent.futures import CancelledError
 from dataclasses import fields
 
 from serving.engine.entry import DrawEntry, Entry, ReadEntry
-from serving.engine.job import Draw, FinishReason, Job, Usage
+from serving.engine.job import Draw, Job, Usage
 from serving.errors import DeadlineExceeded
 
 Key = tuple[str, ...]
@@ -27,70 +27,72 @@ REASONS = tuple(
 )
 """Why drafts are thrown away."""
 
+_DRAWS_ACCEPTED, _READS_ACCEPTED = (JOBS_ACCEPTED, "draw"), (JOBS_ACCEPTED, "read")
+_SAMPLES_ACCEPTED = (SAMPLES_ACCEPTED,)
+_CHARACTERS_DRAWN, _CHARACTERS_READ = (CHARACTERS, "draw"), (CHARACTERS, "read")
+_ENDED, _CUT = (SAMPLES, "end"), (SAMPLES, "max_length")
+
 
 class Ledger:
     """The counts of one engine, from its start; read by any thread.
 
     Args:
         under_way: the entries whose work is not yet counted, by their numbers; the engine's own.
+
+    Attributes:
+        writing: held while entries leave those under way and are counted.
     """
 
     def __init__(self, under_way: Mapping[int, Entry]) -> None:
+        self.writing = threading.Lock()
         self._under_way = under_way
         self._counts: Counter[Key] = Counter()
-        self._lock = threading.Lock()
-
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Keep readers out while entries leave those under way and are counted."""
-        with self._lock:
-            yield
 
     def accept(self, job: Job) -> None:
         """A job was let in."""
-        with self._lock:
-            self._counts[JOBS_ACCEPTED, kind_of(job)] += 1
+        with self.writing:
             if isinstance(job, Draw):
-                self._counts[SAMPLES_ACCEPTED,] += job.n - job.start
+                self._counts[_DRAWS_ACCEPTED] += 1
+                self._counts[_SAMPLES_ACCEPTED] += job.n - job.start
+            else:
+                self._counts[_READS_ACCEPTED] += 1
 
     def leave(self, entry: Entry) -> None:
-        """An entry whose job is done is under way no more; to be called inside `writing`."""
-        for key, count in work_of(entry).items():
-            if count:
-                self._counts[key] += count
-        self._leave(entry.job, sum(made_of(entry).values()))
+        """An entry whose job is done is under way no more; `writing` is held."""
+        add_work(self._counts, entry)
+        made = entry.ended + entry.cut if isinstance(entry, DrawEntry) else 0
+        self._leave(entry.job, made)
 
     def turn_away(self, job: Job) -> None:
         """A job that was let in has failed before it began."""
-        with self._lock:
+        with self.writing:
             self._leave(job, 0)
 
     def _leave(self, job: Job, made: int) -> None:
         outcome = outcome_of(job)
-        self._counts[JOBS, kind_of(job), outcome] += 1
-        if isinstance(job, Draw) and (missing := job.n - job.start - made):
-            self._counts[MISSING, reason_of(job, outcome)] += missing
+        if isinstance(job, Draw):
+            self._counts[JOBS, "draw", outcome] += 1
+            if missing := job.n - job.start - made:
+                self._counts[MISSING, reason_of(job, outcome)] += missing
+        else:
+            self._counts[JOBS, "read", outcome] += 1
 
     def counts(self) -> Counter[Key]:
         """All counts, what the entries under way have done so far included."""
-        with self._lock:
+        with self.writing:
             counts = Counter(self._counts)
             entries = list(self._under_way.values())
         for entry in entries:
-            counts.update(work_of(entry))
+            add_work(counts, entry)
         return counts
-
-
-def kind_of(job: Job) -> str:
-    """`draw` or `read`."""
-    return type(job).__name__.lower()
 
 
 def outcome_of(job: Job) -> str:
     """How a job that is done has come out."""
-    if job.result.cancelled():
+    try:
+        error = job.result.exception()
+    except CancelledError:
         return "cancelled"
-    error = job.result.exception()
     if error is None:
         return "finished"
     return "expired" if isinstance(error, DeadlineExceeded) else "failed"
@@ -104,17 +106,16 @@ def reason_of(job: Draw, outcome: str) -> str:
     return "unknown" if shortfall is None else shortfall.name.lower()
 
 
-def made_of(entry: Entry) -> dict[FinishReason, int]:
-    """The samples that an entry has made so far."""
-    return entry.made if isinstance(entry, DrawEntry) else {}
-
-
-def work_of(entry: Entry) -> dict[Key, int]:
-    """What an entry has done so far; none of it ever becomes less."""
+def add_work(counts: Counter[Key], entry: Entry) -> None:
+    """Add what an entry has done so far, none of which ever becomes less."""
     if isinstance(entry, ReadEntry):
-        return {(CHARACTERS, "read"): entry.characters}
+        counts[_CHARACTERS_READ] += entry.characters
+        return
     assert isinstance(entry, DrawEntry)
-    usage = vars(entry.drafts.usage)
-    work: dict[Key, int] = {(CHARACTERS, "draw"): usage["characters"]}
-    work |= {(SAMPLES, reason.name.lower()): count for reason, count in entry.made.items()}
-    return work | {(REJECTED, reason): usage[_REJECTED + reason] for reason in REASONS}
+    usage = entry.drafts.usage
+    counts[_CHARACTERS_DRAWN] += usage.characters
+    counts[_ENDED] += entry.ended
+    counts[_CUT] += entry.cut
+    if not entry.draw.selection.is_free:
+        for reason in REASONS:
+            counts[REJECTED, reason] += getattr(usage, _REJECTED + reason)

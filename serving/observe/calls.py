@@ -5,7 +5,6 @@ import re
 import secrets
 from asyncio import CancelledError
 from collections.abc import Iterable
-from contextvars import ContextVar
 from functools import partial
 from itertools import count
 from types import TracebackType
@@ -16,23 +15,21 @@ import structlog
 
 from serving.api.caller import caller
 from serving.api.surrounding import Context, surrounded
+from serving.observe import notes
 from serving.observe.metrics import OTHER, MethodMetrics, Metrics
 
 if TYPE_CHECKING:
-    from serving.api.interceptors import Continuation
+    from opentelemetry.trace import Span
+
+    from serving.api.surrounding import Handler
+    from serving.observe.tracing import Tracing
 
 HEADER: Final = "x-request-id"
 WELL_FORMED: Final = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}", re.ASCII)
 
 _START: Final = secrets.token_hex(6)
 _NUMBERS: Final = count(1)
-_request_id: ContextVar[str] = ContextVar("request_id", default="")
 _access = structlog.stdlib.get_logger("serving.access")
-
-
-def request_id() -> str:
-    """That of the call under way; empty outside of one."""
-    return _request_id.get()
 
 
 def id_of(metadata: Iterable[tuple[str, str | bytes]]) -> str:
@@ -43,52 +40,51 @@ def id_of(metadata: Iterable[tuple[str, str | bytes]]) -> str:
     return f"{_START}-{next(_NUMBERS)}"
 
 
-class ObservingInterceptor(grpc.aio.ServerInterceptor):
-    """Counts every call; the outermost of all, since it sees how the others let a call end.
+class Observing:
+    """A layer that counts every call; the outermost of all, since it sees how the others let a call end.
 
     Args:
         metrics: where they are counted.
         is_logged: whether each call is logged when it ends.
+        tracing: makes a span of each call; None for none.
     """
 
-    def __init__(self, metrics: Metrics, *, is_logged: bool = False) -> None:
+    def __init__(
+        self, metrics: Metrics, *, is_logged: bool = False, tracing: "Tracing | None" = None
+    ) -> None:
         self._metrics = metrics
         self._is_logged = is_logged
+        self._tracing = tracing
 
-    async def intercept_service(
-        self,
-        continuation: "Continuation",
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
-        """Wrap a method's handler; see grpc.aio.ServerInterceptor."""
-        handler = await continuation(handler_call_details)
-        if handler is None:  # grpc answers it
-            unknown = self._metrics.of(OTHER)
-            unknown.end(unknown.begin(), grpc.StatusCode.UNIMPLEMENTED.name)
-            return None
-        method = handler_call_details.method.removeprefix("/")
-        return surrounded(handler, partial(Call, method, self._metrics.of(method), self._is_logged))
+    def __call__(self, method: str, handler: "Handler") -> "Handler":
+        """The handler of a method, inside."""
+        return surrounded(handler, partial(self._call, method, self._metrics.of(method)))
+
+    def _call(self, method: str, metrics: MethodMetrics, context: Context) -> "Call":
+        if self._is_logged or self._tracing:
+            return ToldCall(method, metrics, context, self._is_logged, self._tracing)
+        return Call(method, metrics, context)
+
+    def unknown(self) -> None:
+        """Count a call of a method that there is not."""
+        metrics = self._metrics.of(OTHER)
+        metrics.end(metrics.begin(), grpc.StatusCode.UNIMPLEMENTED.name)
 
 
 class Call:
-    """One call, from its start to its end."""
+    """One call, from its start to its end: counted."""
 
-    __slots__ = ("_begun", "_context", "_is_logged", "_method", "_metrics")
-
-    def __init__(
-        self, method: str, metrics: MethodMetrics, is_logged: bool, context: Context
-    ) -> None:
-        self._method = method
-        self._metrics = metrics
-        self._is_logged = is_logged
-        self._context = context
+    def __init__(self, method: str, metrics: MethodMetrics, context: Context) -> None:
+        self.method = method
+        self.metrics = metrics
+        self.context = context
         self._begun = 0.0
 
     async def __aenter__(self) -> None:
-        self._begun = self._metrics.begin()
-        made = id_of(self._context.invocation_metadata() or ())
-        _request_id.set(made)  # never set back: each call has a task, and so a context, of its own
-        self._context.set_trailing_metadata(((HEADER, made),))
+        self._begun = self.metrics.begin()
+        request_id = id_of(self.context.invocation_metadata() or ())
+        self.context.set_trailing_metadata(((HEADER, request_id),))
+        self.begin(request_id)
 
     async def __aexit__(
         self,
@@ -96,18 +92,50 @@ class Call:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        code = code_of(self._context, error)
-        seconds = self._metrics.end(self._begun, code)
+        code = code_of(self.context, error)
+        self.end(code, self.metrics.end(self._begun, code))
+
+    def begin(self, request_id: str) -> None:
+        """It has begun."""
+        notes.begin(request_id, None)
+
+    def end(self, code: str, seconds: float) -> None:
+        """It has ended."""
+
+
+class ToldCall(Call):
+    """One that is told of, too: in the log, in a trace, or both."""
+
+    def __init__(
+        self,
+        method: str,
+        metrics: MethodMetrics,
+        context: Context,
+        is_logged: bool,
+        tracing: "Tracing | None",
+    ) -> None:
+        super().__init__(method, metrics, context)
+        self._is_logged = is_logged
+        self._tracing = tracing
+        self._span: Span | None = None
+        self._notes: dict[str, Any] = {}
+
+    def begin(self, request_id: str) -> None:
+        """See Call."""
+        notes.begin(request_id, self._notes)
+        if self._tracing is not None:
+            metadata = self.context.invocation_metadata() or ()
+            self._span = self._tracing.begin(self.method, metadata, request_id)
+
+    def end(self, code: str, seconds: float) -> None:
+        """See Call."""
+        told = {"caller": caller(), **self._notes}
+        if self._tracing is not None and self._span is not None:
+            self._tracing.end(self._span, code, told)
         if self._is_logged:
-            level = logging.INFO if code != "INTERNAL" else logging.ERROR
-            _access.log(
-                level,
-                "call",
-                method=self._method,
-                code=code,
-                seconds=round(seconds, 6),
-                caller=caller(),
-            )
+            level = logging.ERROR if code == "INTERNAL" else logging.INFO
+            what = {"method": self.method, "code": code, "seconds": round(seconds, 6)}
+            _access.log(level, "call", **what, **told)
 
 
 def code_of(context: Context, error: BaseException | None) -> str:

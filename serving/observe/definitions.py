@@ -33,6 +33,7 @@ CALLS: Final = {
     "calls_in_flight": Definition("gauge", "Calls under way.", ("method",)),
 }
 SERVER: Final = {
+    "uptime_seconds": Definition("gauge", "Time since the start, whatever the clock says."),
     "ready": Definition("gauge", "1 while /readyz says so."),
     "queue_pressure": Definition("gauge", "How near calls are to being refused, 0 to 1."),
 }

@@ -6,6 +6,7 @@ So they answer while the event loop is busy, and nothing of the API is open wher
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from socket import AF_INET, AF_INET6
 from socketserver import TCPServer
 from typing import TYPE_CHECKING, Any
@@ -74,7 +75,10 @@ class Endpoint:
             ) from None
         self._server.set_app(self._route)
         self.port = int(self._server.server_port)
-        threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
+        serve = partial(
+            self._server.serve_forever, poll_interval=0.2
+        )  # the longest that a stop takes
+        threading.Thread(target=serve, name="metrics", daemon=True).start()
 
     def stop(self) -> None:
         """Answer no more."""

@@ -58,7 +58,7 @@ def server_glance(now: Look, grown: Look) -> ServerGlance:
     """A server's figures, given what it tells and what of it is new."""
     return ServerGlance(
         now.total("makemore_ready") > 0,
-        now.at - now.total("process_start_time_seconds"),
+        now.total("makemore_uptime_seconds"),
         now.total("makemore_queue_pressure"),
         grown.total("process_cpu_seconds_total") / grown.at,
         now.total("process_resident_memory_bytes"),

@@ -13,8 +13,8 @@ from typing import Any, Final, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from serving.observe.calls import request_id
 from serving.observe.config import ObserveConfig
+from serving.observe.notes import request_id
 from serving.quoting import printable
 
 HANDLER: Final = "makemore"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Final, TypeVar
 
 from prometheus_client import (
@@ -76,6 +76,8 @@ class Metrics:
         self._calls = self._make(Counter, "calls_total")
         self._seconds = self._make(partial(Histogram, buckets=BUCKETS), "call_seconds")
         self._in_flight = self._make(Gauge, "calls_in_flight")
+        begun = monotonic()
+        self._make(Gauge, "uptime_seconds").set_function(lambda: monotonic() - begun)
         self._make(Gauge, "ready").set_function(lambda: self.is_ready)
         self._make(Gauge, "queue_pressure").set_function(lambda: host.pressure)
         self.registry.register(EngineCollector(host))

@@ -1,12 +1,17 @@
 """All that is seen of one server, put together."""
 
 import logging
+from typing import TYPE_CHECKING
 
+from serving.errors import InvalidArgument
 from serving.host import Host
-from serving.observe.calls import ObservingInterceptor
+from serving.observe.calls import Observing
 from serving.observe.config import ObserveConfig
 from serving.observe.endpoint import Endpoint
 from serving.observe.metrics import Metrics
+
+if TYPE_CHECKING:
+    from serving.observe.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -20,13 +25,18 @@ class Observation:
 
     Attributes:
         metrics: what is counted.
-        interceptor: counts calls; to be the outermost.
+        layer: counts calls; to be the outermost.
         endpoint: where it is told; None for nowhere.
+        tracing: makes spans of calls; None for none.
+
+    Raises:
+        InvalidArgument: tracing is asked for, and OpenTelemetry is not installed.
     """
 
     def __init__(self, config: ObserveConfig, host: Host) -> None:
         self.metrics = Metrics(host)
-        self.interceptor = ObservingInterceptor(self.metrics, is_logged=config.access_log)
+        self.tracing = tracing() if config.trace else None
+        self.layer = Observing(self.metrics, is_logged=config.access_log, tracing=self.tracing)
         self.endpoint: Endpoint | None = None
         self._host = host
         if config.metrics_listen:
@@ -40,7 +50,9 @@ class Observation:
             log.info("metrics on http://%s/metrics", self.endpoint.address)
 
     def stop(self) -> None:
-        """Tell nothing more."""
+        """Tell nothing more, once what is known has been told."""
+        if self.tracing is not None:
+            self.tracing.stop()
         if self.endpoint is not None:
             self.endpoint.stop()
 
@@ -58,3 +70,14 @@ class Observation:
     def what_lacks(self) -> str:
         """Why no calls are wanted; empty if they are."""
         return self.what_ails() or ("" if self.metrics.is_ready else "starting, or about to end")
+
+
+def tracing() -> "Tracing":
+    """What OpenTelemetry's environment variables ask for; raises InvalidArgument where it is missing."""
+    try:
+        from serving.observe.tracing import Tracing
+    except ModuleNotFoundError as error:
+        raise InvalidArgument(
+            "trace", f"needs the package {error.name}: pip install 'makemore[otel]'"
+        ) from None
+    return Tracing()

@@ -25,7 +25,7 @@ class Look:
     """The values of one moment, by name and labels.
 
     Attributes:
-        at: the instant of time.time().
+        at: the instant of time.monotonic().
         values: of every series.
     """
 
@@ -116,7 +116,7 @@ def look_at(address: str, timeout: float) -> Look:
         reason = getattr(error, "reason", error)
         raise NoServer(f"nothing tells metrics at {address}: {reason}") from None
     try:
-        look = Look.parse(text, time.time())
+        look = Look.parse(text, time.monotonic())
     except ValueError:
         look = Look(0.0, {})
     if not look.by("makemore_ready"):

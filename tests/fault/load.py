@@ -32,7 +32,7 @@ class Load:
         failures: how many of them were not answered, by the status's name and text, or wrongly.
     """
 
-    def __init__(self, address: str, ask: Ask = one_string, callers: int = 4) -> None:
+    def __init__(self, address: str, ask: Ask = one_string, callers: int = 2) -> None:
         self.calls = 0
         self.failures: Counter[str] = Counter()
         self._address = address

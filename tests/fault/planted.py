@@ -10,6 +10,7 @@ from typing import Any
 
 from serving import repository
 from serving.cli import main
+from serving.engine.admission import Admission
 from serving.engine.engine import Engine
 from serving.engine.job import Job
 from serving.host import Host
@@ -123,6 +124,11 @@ def holding() -> None:
     at_each_job(lambda: kept.append(os.dup(0) if len(kept) % 100 == 0 else None))
 
 
+def open_door() -> None:
+    """Whatever comes is let in."""
+    Admission._check = lambda *arguments: None  # type: ignore[method-assign]
+
+
 def blind() -> None:
     """Sums that are not compared."""
 
@@ -154,7 +160,7 @@ BUGS: dict[str, Callable[[], object]] = {
         *(mixed_up, hasty, endless_load, blind),
         *(hang, crash, deaf_hang, deaf_crash, impatient),
         *(time_of_day, deaf_to_leaving),
-        *(leaky, holding),
+        *(leaky, holding, open_door),
     )
 }
 

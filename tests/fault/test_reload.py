@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from functools import cache, partial
@@ -114,10 +115,10 @@ def is_served(client: Client, version: int) -> bool:
     return client.get_model("good").version == version
 
 
-def run(repository: Path, reloads: int, begin: Callable[[Load], Any], bug: str = "") -> Any:
+def run(repository: Path, versions: range, begin: Callable[[Load], Any], bug: str = "") -> Any:
     """Reload under load; the load, what it found, and what `begin` made of it."""
     answers = Answers()
-    put(repository, 1)
+    put(repository, versions[0])
     command = [*PLANTED, bug, "serve"] if bug else SERVE
     with (
         serving(repository, "--reload-interval", "0.1", command=command) as (process, address),
@@ -125,24 +126,25 @@ def run(repository: Path, reloads: int, begin: Callable[[Load], Any], bug: str =
         Load(address, answers.ask) as load,
     ):
         before = begin(load)
-        bad = swap(repository, client, range(2, reloads + 2))
+        bad = swap(repository, client, versions[1:])
         load.wait_for(20)
         assert process.poll() is None
     return load, answers, before, bad
 
 
 def test_no_call_fails_and_no_answer_is_of_two_models(tmp_path: Path) -> None:
-    load, answers, _, bad = run(tmp_path, 8, lambda load: load.wait_for(20))
+    load, answers, _, bad = run(tmp_path, range(5, 9), lambda load: load.wait_for(20))
     assert load.failures == {}
-    assert len(answers.versions) > 3
+    assert len(answers.versions) > 1
     assert bad == 1
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(
     ("bug", "found"), [("mixed_up", WRONG), ("hasty", "UNAVAILABLE: the model is being")]
 )
 def test_a_bug_that_was_planted_is_found(tmp_path: Path, bug: str, found: str) -> None:
-    load, *_ = run(tmp_path, 12, lambda load: load.wait_for(20), bug)
+    load, *_ = run(tmp_path, range(1, 14), lambda load: load.wait_for(20), bug)
     assert any(failure.startswith(found) for failure in load.failures), load.failures
 
 
@@ -172,14 +174,18 @@ def test_a_load_without_an_end_does_not_hold_up_the_servers(
 
 
 @pytest.mark.fault
+@pytest.mark.timeout(600)
 def test_50_reloads_under_load(tmp_path: Path) -> None:
-    load, answers, rate, bad = run(tmp_path, 50, Load.rate)
+    begun = time.monotonic()
+    load, answers, rate, bad = run(tmp_path, range(1, 60), Load.rate)
+    seconds = time.monotonic() - begun
     assert load.failures == {}
-    assert len(answers.versions) >= 40
+    assert len(answers.versions) > 40
     record(
         "reload",
         calls_a_second_before=round(rate),
-        reloads=50 - bad,
+        reloads=58 - bad,
+        seconds=round(seconds),
         bad_versions_refused=bad,
         versions_that_answered=len(answers.versions),
         calls=load.calls,

@@ -1,5 +1,7 @@
 """What is refused by looking at a graph, and that what is looked at is what ONNX means."""
 
+import random
+
 import onnx
 import pytest
 from google.protobuf.descriptor import Descriptor
@@ -56,3 +58,27 @@ def test_a_hostile_graph_is_refused_with_the_reason(name: str) -> None:
     with pytest.raises(BadModel, match=reason) as caught:
         check(content)
     assert len(str(caught.value)) < 1000
+
+
+def test_whatever_is_done_to_a_file_it_is_taken_or_refused() -> None:
+    """Bytes changed, left out and repeated: no error but the one that a refusal is."""
+    chance, good, taken = random.Random(0), model_bytes(), 0
+    for _ in range(1000):
+        content = bytearray(good)
+        for _ in range(chance.randint(1, 4)):
+            place, length = chance.randrange(len(content)), chance.randint(1, 8)
+            match chance.randrange(4):
+                case 0:
+                    content[place] = chance.randrange(256)
+                case 1:
+                    del content[place : place + length]
+                case 2:
+                    content[place:place] = content[place : place + length]
+                case 3:
+                    content[place : place + length] = chance.randbytes(length)
+        try:
+            check(bytes(content))
+            taken += 1
+        except BadModel:
+            pass
+    assert taken < 500

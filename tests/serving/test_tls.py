@@ -82,6 +82,15 @@ def test_without_a_token_that_is_taken_no_method_answers(
             assert TOKEN[:8] not in str(caught.value)
 
 
+def test_nothing_is_parsed_for_a_caller_without_a_token(address: str, authority: Authority) -> None:
+    trusted = grpc.ssl_channel_credentials(authority.file.read_bytes())
+    with grpc.secure_channel(address, trusted) as channel:
+        call: Any = channel.unary_unary("/makemore.v1.GenerationService/Generate")
+        with pytest.raises(grpc.RpcError) as caught:
+            call(b"\xff", timeout=10)
+    assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
+
+
 def test_health_needs_no_token_and_reflection_does(address: str, authority: Authority) -> None:
     trusted = grpc.ssl_channel_credentials(authority.file.read_bytes())
     with grpc.secure_channel(address, trusted) as channel:

@@ -12,6 +12,7 @@ from torch import Tensor
 from serving.engine.session import initial_states
 from serving.fingerprint import fingerprint
 from serving.graph_check import check
+from serving.graph_operators import OPERATORS
 from serving.manifest import KEY, Manifest
 from serving.repository import load_version
 from tests.conftest import COMMITTED
@@ -185,6 +186,16 @@ def test_the_gate_refuses_an_architecture_broken_on_purpose(
 ) -> None:
     monkeypatch.setattr(LSTM, "step", broken(LSTM.step))
     with pytest.raises(ExportRefused, match="differs from the model by"):
+        export(runs["lstm"], "broken", tmp_path)
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_a_graph_that_a_server_would_refuse_is_not_published(
+    tmp_path: Path, runs: dict[str, Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fewer = {"": OPERATORS[""] - {"Sigmoid"}}
+    monkeypatch.setattr("serving.graph_operators.OPERATORS", fewer)
+    with pytest.raises(ExportRefused, match=r"a server would refuse the graph: node .*'Sigmoid'"):
         export(runs["lstm"], "broken", tmp_path)
     assert list(tmp_path.rglob("*")) == []
 

@@ -8,10 +8,13 @@ import onnx
 
 from serving.catalogue import check_name
 from serving.engine.session import OrtSession
+from serving.errors import BadModel
 from serving.fingerprint import FUNCTION, fingerprints
+from serving.graph_check import check
 from serving.manifest import Manifest
 from trainer.config import versions
 from trainer.data.batches import Part
+from trainer.errors import ExportRefused
 from trainer.evaluate import baselines, evaluate
 from trainer.export import graph
 from trainer.export.card import model_card
@@ -36,7 +39,8 @@ def export(run: Run, name: str, repository: Path, operators: str = FUSED) -> tup
         operators: what the graph is made of, see CharModel.
 
     Raises:
-        ExportRefused: the graph does not match the model; nothing is published.
+        ExportRefused: the graph does not match the model, or a server would refuse it; nothing is
+            published.
         InvalidArgument: the name cannot be a model's.
         RunError: the run cannot be read, or the version not be written.
     """
@@ -64,7 +68,7 @@ def export(run: Run, name: str, repository: Path, operators: str = FUSED) -> tup
         extra={"fingerprint": FUNCTION},
     )
     contents = {
-        "model.onnx": graph.with_manifest(traced, manifest),
+        "model.onnx": servable(graph.with_manifest(traced, manifest)),
         "known.u64": fingerprints(dataset.parts["train"]).tobytes(),
     }
     while True:  # another export may take the same version first
@@ -73,6 +77,15 @@ def export(run: Run, name: str, repository: Path, operators: str = FUSED) -> tup
         with suppress(Taken):
             publish(folder := repository / name / str(version), contents | card)
             return folder, manifest
+
+
+def servable(content: bytes) -> bytes:
+    """The file as it is; raises ExportRefused for one that a server would refuse."""
+    try:
+        check(content)
+    except BadModel as error:
+        raise ExportRefused(f"a server would refuse the graph: {error}") from None
+    return content
 
 
 def gate(

@@ -7,7 +7,8 @@ from typing import Any
 import grpc
 import pytest
 
-from serving.api.slow_readers import SlowReaderInterceptor
+from serving.api.layers import Layers
+from serving.api.slow_readers import SlowReaders
 
 MESSAGE = b"x" * 2**16
 
@@ -38,7 +39,7 @@ async def read_on(call: Any, received: list[bytes]) -> None:
 
 async def read_nothing() -> None:
     endless = Endless()
-    server = grpc.aio.server(interceptors=[SlowReaderInterceptor(read_timeout=0.3)])
+    server = grpc.aio.server(interceptors=[Layers(SlowReaders(read_timeout=0.3))])
     server.add_generic_rpc_handlers((endless,))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

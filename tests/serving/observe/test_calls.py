@@ -11,13 +11,15 @@ from grpc_status import rpc_status
 
 from makemore.v1 import generation_service_pb2 as pb
 from makemore.v1.generation_service_pb2_grpc import GenerationServiceStub
-from serving.api.caller import CallerInterceptor
-from serving.api.interceptors import ErrorInterceptor, ParsingInterceptor
-from serving.api.slow_readers import SlowReaderInterceptor
+from serving.api.caller import Callers
+from serving.api.layers import Layers
+from serving.api.shield import parsing, shielded
+from serving.api.slow_readers import SlowReaders
 from serving.errors import NotFound
 from serving.host import Host
-from serving.observe.calls import HEADER, ObservingInterceptor, id_of, request_id
+from serving.observe.calls import HEADER, Observing, id_of
 from serving.observe.metrics import Metrics
+from serving.observe.notes import request_id
 from serving.repository import Repository
 from tests.conftest import COMMITTED
 from tests.serving.observe.asking import Scrape, observed
@@ -36,19 +38,20 @@ class Method(grpc.GenericRpcHandler):
 
 
 def calling(handler: Any, call: Callable[[Any], Any], read_timeout: float = 30.0) -> Metrics:
-    """Make a call inside all of a server's interceptors; what was counted."""
+    """Make a call inside all of a server's layers; what was counted."""
     metrics = Metrics(Host(Repository(COMMITTED), 8))
 
     async def scenario() -> None:
-        server = grpc.aio.server(
-            interceptors=[
-                ObservingInterceptor(metrics),
-                SlowReaderInterceptor(read_timeout),
-                ErrorInterceptor(),
-                CallerInterceptor(),
-                ParsingInterceptor(),
-            ]
+        observing = Observing(metrics)
+        layers = Layers(
+            observing,
+            SlowReaders(read_timeout),
+            shielded,
+            Callers(),
+            parsing,
+            unknown=observing.unknown,
         )
+        server = grpc.aio.server(interceptors=[layers])
         server.add_generic_rpc_handlers((Method(handler),))
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()

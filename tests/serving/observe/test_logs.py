@@ -13,7 +13,7 @@ import structlog
 
 from serving.client import Client
 from serving.config import ServerConfig
-from serving.observe import calls
+from serving.observe import notes
 from serving.observe.config import ObserveConfig
 from serving.observe.logs import HANDLER, configure
 from serving.testing import running
@@ -113,7 +113,7 @@ def test_a_record_tells_the_call_that_it_is_about(logged: Configure) -> None:
     stream = logged()
 
     async def call() -> None:
-        calls._request_id.set("mine")
+        notes.begin("mine", None)
         logging.getLogger("test").info("inside")
 
     asyncio.run(call())
@@ -136,5 +136,7 @@ def test_calls_are_logged_if_it_is_asked_for(logged: Configure, is_on: bool) -> 
     for record in access:
         assert record["code"] == "OK"
         assert record["caller"] == "ipv4:127.0.0.1"
+        assert record["model"] == "models/names@2"
+        assert record["samples"] == 1
         assert record["seconds"] > 0
         assert record["request_id"]

@@ -15,8 +15,8 @@ from serving.observe.reading import Look, look_at
 PAGE = """
 # TYPE makemore_ready gauge
 makemore_ready 1
-# TYPE process_start_time_seconds gauge
-process_start_time_seconds 100
+# TYPE makemore_uptime_seconds gauge
+makemore_uptime_seconds 100
 # TYPE process_cpu_seconds counter
 process_cpu_seconds_total {cpu}
 # TYPE makemore_calls counter
@@ -48,7 +48,7 @@ def test_figures_are_of_what_happened_between_two_looks() -> None:
     before, now = look(200, 10, 100), look(210, 15, 300)
     grown = now.since(before)
     server = server_glance(now, grown)
-    assert (server.is_ready, server.uptime, server.processors) == (True, 110, 0.5)
+    assert (server.is_ready, server.uptime, server.processors) == (True, 100, 0.5)
     (method,) = method_glances(now, grown)
     assert (method.name, method.calls, method.errors) == ("B", 20, {})
     assert method.median == pytest.approx(0.15)
@@ -57,7 +57,7 @@ def test_figures_are_of_what_happened_between_two_looks() -> None:
 
 def test_figures_since_the_start_are_of_all_that_happened() -> None:
     now = look(200, 10, 100)
-    grown = now.since(Look(now.total("process_start_time_seconds"), {}))
+    grown = now.since(Look(now.at - now.total("makemore_uptime_seconds"), {}))
     (method,) = method_glances(now, grown)
     assert method.errors == {"NOT_FOUND": 0.05}
     (model,) = model_glances(now, grown)

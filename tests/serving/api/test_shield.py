@@ -1,4 +1,4 @@
-"""Methods of every kind inside the interceptors: what a caller learns of what goes wrong in them."""
+"""Methods of every kind inside the shield: what a caller learns of what goes wrong in them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -8,7 +8,8 @@ import grpc
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
-from serving.api.interceptors import ErrorInterceptor, ParsingInterceptor
+from serving.api.layers import Layers
+from serving.api.shield import parsing, shielded
 from serving.errors import NotFound
 
 SECRET = "/srv/secret: 0x7f"
@@ -47,7 +48,7 @@ def answer(handlers: dict[str, Any], kind: str, content: bytes, **call: Any) -> 
     """What a caller gets from a server with those handlers: bytes, or the error."""
 
     async def ask() -> Any:
-        server = grpc.aio.server(interceptors=[ErrorInterceptor(), ParsingInterceptor()])
+        server = grpc.aio.server(interceptors=[Layers(shielded, parsing)])
         server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("test.S", handlers)])
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()

@@ -1,0 +1,72 @@
+"""The engine on a device beside bare steps there."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import peers
+from benchmarks.serving import brief_run, engine_rate, row
+from serving.engine import devices
+from serving.engine.device_session import DeviceSession
+from serving.engine.session import initial_states
+from serving.placement import Placement
+from trainer.export import graph
+from trainer.models import MODELS
+from trainer.models.base import STANDARD
+from trainer.torch_session import bare_manifest
+
+STRINGS = 32
+"""For each row."""
+
+Row = list[str]
+
+
+def rows(device: str, folder: Path, count: int) -> Iterator[Row]:
+    """Every architecture with its default shape, so many rows a step."""
+    placement = Placement(device, rows=count)
+    for name in MODELS:
+        run = brief_run(folder, name, {}, 2)
+        model = run.load_model()
+        model.operators = STANDARD
+        traced = graph.trace(model.for_export())
+        content = graph.with_manifest(traced, bare_manifest(run.config, model))
+        session = DeviceSession(content, placement)
+        ours = engine_rate(session, count, STRINGS * count, 0)
+        what = f"{name}, {count} rows, {device}"
+        yield row(what, "bare steps, states bound there", ours, bound_rate(session))
+        yield row(
+            what, "bare session.run, states through the host", ours, run_rate(content, session)
+        )
+
+
+def bound_rate(session: DeviceSession) -> float:
+    """Characters a second of steps whose states stay on the device, without sampling."""
+    slab, token = session.slab(), np.ones(session.rows, np.int64)
+    zeros = initial_states(session.manifest.states, session.rows)
+
+    def work() -> int:
+        session.mover.fill(slab.front, zeros)
+        for _ in range(session.manifest.max_length):
+            session.take(slab, token)
+        return session.rows * session.manifest.max_length
+
+    return peers.median_rate(work)
+
+
+def run_rate(content: bytes, session: DeviceSession) -> float:
+    """Characters a second of `session.run` with arrays of the host, as one would begin."""
+    manifest = session.manifest
+    bare = devices.open_graph(content, session.placement.device, devices.device_options())
+    zeros = initial_states(manifest.states, session.rows)
+    names = ["logits", *(spec.output for spec in manifest.states)]
+
+    def work() -> int:
+        states = zeros
+        for _ in range(manifest.max_length):
+            feed = dict(zip((spec.input for spec in manifest.states), states, strict=True))
+            feed["token"] = np.ones(session.rows, np.int64)
+            _, *states = bare.run(names, feed)
+        return session.rows * manifest.max_length
+
+    return peers.median_rate(work)
