@@ -40,10 +40,15 @@ class Container:
         """A fact that the engine knows."""
         return said(self.engine, "inspect", "--format", template, self.id)
 
-    def wait(self) -> "subprocess.Popen[str]":
-        """A process that prints the exit status and ends when the container does."""
+    @contextmanager
+    def watched(self) -> Iterator["subprocess.Popen[str]"]:
+        """A process that ends when the container does, having printed its exit status."""
         command = [self.engine, "wait", self.id]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
 
 @contextmanager

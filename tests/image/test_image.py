@@ -76,7 +76,7 @@ def test_the_server_has_no_privileges(container: Container) -> None:
     assert {int(facts[name], 16) for name in ("CapEff", "CapPrm", "CapBnd")} == {0}
     assert facts["NoNewPrivs"] == "1"
     with pytest.raises(AssertionError, match=r"(?i)read-only file system"):
-        container.run("touch", "/tmp/x")
+        container.run("touch", "/x")
 
 
 def test_there_is_no_trainer_and_no_pip_in_it(container: Container) -> None:
@@ -102,9 +102,9 @@ def test_a_soft_kill_under_load_loses_no_call(engine: str, image: str) -> None:
         running(engine, image, MAKEMORE_SERVE_LAME_DUCK="3") as container,
         Client(container.address, timeout=100) as client,
         ThreadPoolExecutor(1) as pool,
-        container.wait() as ended,
+        container.watched() as ended,
     ):
-        with Load(container.address) as load:
+        with Load(container.address, callers=16) as load:
             load.rate()
             stream = pool.submit(lambda: sum(len(m.samples) for m in client.stream(n=MANY)))
             load.wait_for(100)

@@ -30,6 +30,19 @@ def test_help_imports_none_of_the_heavy_packages() -> None:
     assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 0
 
 
+def test_a_container_that_still_starts_ends_on_sigterm() -> None:
+    """Process 1 is spared what has no handler, as the server has none before it is imported."""
+    program = (
+        "import os, signal, time\n"
+        "from serving.cli import end_on_sigterm\n"
+        "process, os.getpid = os.getpid(), lambda: 1\n"
+        "end_on_sigterm()\n"
+        "os.kill(process, signal.SIGTERM)\n"
+        "time.sleep(60)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 0
+
+
 def test_a_missing_package_is_told_with_the_extra_that_has_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
