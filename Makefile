@@ -30,7 +30,7 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generat
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo train export serve generate test check contract lint proto lock sbom image image-base image-test run-image clean
+.PHONY: help demo train export serve generate test check contract fault bench lint proto lock sbom image image-base image-test run-image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,16 @@ check: lint ## lint, types, stubs, then the tests: all that CI runs
 
 contract: $(STAMP) ## 100,000 strings of each architecture, the same however they are asked for
 	CONTRACT_STRINGS=100000 $(BIN)/pytest tests/e2e/test_seed_contract.py
+
+fault: $(STAMP) ## break things for half an hour, and write what was seen into docs/reliability.md
+	rm -rf build/fault
+	$(BIN)/pytest -m fault --timeout 1500 tests/fault $(ARGS); status=$$?; \
+		$(BIN)/python -m tests.fault.report && exit $$status
+
+bench: $(STAMP) ## measure training and serving beside their peers, and write benchmarks/README.md
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m benchmarks.serving --write
+	$(BIN)/python -m benchmarks.training --write
 
 lint: $(STAMP) ## style, types and protos
 	$(BIN)/ruff check .

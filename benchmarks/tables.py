@@ -1,4 +1,4 @@
-"""Putting a measured table where it belongs in benchmarks/README.md."""
+"""Putting a measured table where it belongs, in benchmarks/README.md or on another page."""
 
 import os
 import platform
@@ -41,9 +41,9 @@ def _processor() -> str:
     return found[1] if found else platform.machine()
 
 
-def write(name: str, text: str) -> None:
+def write(name: str, text: str, page: Path = README) -> None:
     """Replace what stands between the marks of a table."""
     begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-    before, _, rest = README.read_text(encoding="utf-8").partition(begin)
+    before, _, rest = page.read_text(encoding="utf-8").partition(begin)
     _, _, after = rest.partition(end)
-    files.write_text(README, f"{before}{begin}\n\n{text}\n\n{end}{after}")
+    files.write_text(page, f"{before}{begin}\n\n{text}\n\n{end}{after}")

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import Iterator
 
 import pytest
 from click.testing import CliRunner
@@ -13,7 +14,14 @@ from serving.testing import running
 from tests.conftest import COMMITTED
 
 
-@pytest.mark.parametrize("service", ["", "models/lstm", "makemore.v1.GenerationService"])
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """The committed model's server."""
+    with running(ServerConfig(COMMITTED, "127.0.0.1:0")) as server:
+        yield f"127.0.0.1:{server.port}"
+
+
+@pytest.mark.parametrize("service", ["", "models/names", "makemore.v1.GenerationService"])
 def test_a_server_that_serves_is_status_0(address: str, service: str) -> None:
     result = CliRunner().invoke(main, ["health", "--address", address, "--service", service])
     assert (result.exit_code, result.output) == (0, "SERVING\n")

@@ -4,10 +4,14 @@ import copy
 import re
 from typing import Any
 
+import click
 import pytest
 import yaml
 from kubernetes_validate import ValidationError, validate
 
+from serving.cli.serve import command
+from serving.observe.definitions import PREFIX
+from serving.observe.definitions import SERVER as METRICS
 from tests.conftest import ROOT
 
 VERSION = "1.37"
@@ -63,6 +67,19 @@ def test_everything_means_the_same_pods() -> None:
         MANIFESTS["Deployment"]["metadata"]["name"],
     )
     assert POD["serviceAccountName"] == MANIFESTS["ServiceAccount"]["metadata"]["name"]
+
+
+def test_the_flags_are_flags_that_the_server_has() -> None:
+    name, *flags = SERVER["args"]
+    assert name == "serve"
+    command.make_context(name, flags)
+    with pytest.raises(click.NoSuchOption):
+        command.make_context(name, [*flags, "--nothing=1"])
+
+
+def test_the_autoscaler_looks_at_a_metric_that_the_server_has() -> None:
+    (metric,) = MANIFESTS["HorizontalPodAutoscaler"]["spec"]["metrics"]
+    assert metric["pods"]["metric"]["name"] in {f"{PREFIX}{name}" for name in METRICS}
 
 
 def test_ports_are_those_that_the_server_listens_on() -> None:
