@@ -42,7 +42,7 @@ PATH = click.Path(path_type=Path)
 )
 @click.option(
     "--prefix-cache",
-    show_default="64MiB; with cuda always 0",
+    show_default="64MiB, with cuda 0",
     help="Memory for prefixes that need not be computed again, for each model; 0 for none.",
 )
 @click.option(
@@ -103,7 +103,7 @@ def command(
     lines = forbidden.read().splitlines() if forbidden else []
     config = ServerConfig(
         repository,
-        prefix_cache=parse_size("prefix_cache", prefix_cache) if prefix_cache else None,
+        prefix_cache=None if prefix_cache is None else parse_size("prefix_cache", prefix_cache),
         forbidden=tuple(normalise(line) for line in lines if line),
         observe=observe,
         **given,
