@@ -51,8 +51,9 @@ def expected(version: int, seed: int, n: int) -> list[str]:
 class Answers:
     """Asks in every way in which an answer could be of two models, and holds what comes against each."""
 
-    def __init__(self) -> None:
+    def __init__(self, top: int = 20) -> None:
         self.versions: Counter[int] = Counter()
+        self.top = top  # strings of a search, which asks its engine again and again
 
     def ask(self, stub: GenerationServiceStub, number: int) -> None:
         """Raise AssertionError when the strings are not those of the version that the answer names."""
@@ -66,7 +67,9 @@ class Answers:
                 )
                 self._check(header.header, [s for message in rest for s in message.samples], seed)
             case 1:
-                self._check_top(stub.ListTopStrings(pb.ListTopStringsRequest(n=5), timeout=30))
+                self._check_top(
+                    stub.ListTopStrings(pb.ListTopStringsRequest(n=self.top), timeout=30)
+                )
             case _:
                 response = stub.Generate(asked, timeout=30)
                 self._check(response, response.samples, seed)
@@ -123,7 +126,7 @@ def is_served(client: Client, version: int) -> bool:
 
 def run(repository: Path, versions: range, begin: Callable[[Load], Any], bug: str = "") -> Any:
     """Reload under load; the load, what it found, and what `begin` made of it."""
-    answers = Answers()
+    answers = Answers(300 if bug else 20)
     put(repository, versions[0])
     command = [*PLANTED, bug, "serve"] if bug else SERVE
     with (
