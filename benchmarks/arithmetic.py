@@ -95,14 +95,15 @@ def edges(session: StepSession) -> Float64:
 
 def row(what: str, one: Made, other: Made) -> Row:
     """A line of the table, shown as soon as it is measured."""
-    differ = int((one.strings != other.strings).sum())
+    count = min(len(one.strings), len(other.strings))  # the first of many are those of few
+    differ = int((one.strings[:count] != other.strings[:count]).sum())
     apart = np.abs(one.edges - other.edges)[:, :-1]  # the last is 1 for all
     width = BAND * apart.max()
     gaps = np.minimum(np.diff(one.edges[:, :-1], axis=1), 2 * width).sum(axis=1) + 2 * width
     line = [
         what,
         other.arithmetic,
-        f"{differ} of {len(one.strings):,}",
+        f"{differ} of {count:,}",
         f"{apart.max():.1e}",
         f"{apart.sum(axis=1).mean():.1e}",
         f"{gaps.mean():.1e}",

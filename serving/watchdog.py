@@ -1,10 +1,17 @@
 """Notices an engine that has failed, or that hangs; what it does about it is the server's business."""
 
 import asyncio
+import logging
+import sys
+import threading
+import traceback
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from serving.engine.engine import Engine
 from serving.errors import Unavailable
+
+log = logging.getLogger(__name__)
 
 LOOK = 0.2
 """Seconds between two looks."""
@@ -42,9 +49,17 @@ class Watchdog:
                 reason = (
                     f"the engine of {engine.manifest.name} has taken no turn for {self.limit:g} s"
                 )
+                log.critical("%s; it is in %s", reason, position_of(engine.thread))
                 engine.fail(reason, Unavailable("the model does not answer; try again"))
             if engine.failure:
                 return engine.failure
             seen[engine] = (engine.beats, looks)
         self._seen = seen
         return ""
+
+
+def position_of(thread: threading.Thread) -> str:
+    """Where a thread is now, the innermost call last: `lane.py:101 turn, session.py:150 step`."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    calls = traceback.extract_stack(frame, limit=8) if frame else []
+    return ", ".join(f"{Path(call.filename).name}:{call.lineno} {call.name}" for call in calls)

@@ -16,9 +16,10 @@ from serving.placement import CPU, Placement
 
 
 def arithmetic(placement: Placement) -> str:
-    """The name of what computes there: `cpu x86_64 X86_V3, onnxruntime 1.32.0, numpy 2.4.6`."""
+    """The name of what computes: `cpu x86_64 X86_V3, onnxruntime 1.32.0, numpy 2.4.6, glibc 2.36`."""
     host = f"cpu {platform.machine()} {instructions()}"
-    runtime = f"onnxruntime {onnxruntime.__version__}, numpy {np.__version__}"
+    library = " ".join(platform.libc_ver()).strip() or "another libc"  # numpy has exp from it
+    runtime = f"onnxruntime {onnxruntime.__version__}, numpy {np.__version__}, {library}"
     if placement.device == CPU:
         return f"{host}, {runtime}"
     return f"{gpu()}, {placement.rows} rows a step, {libraries()}, {host}, {runtime}"

@@ -80,7 +80,7 @@ class Engine:
         self._inbox: SimpleQueue[Job | None] = SimpleQueue()
         self._closing = threading.Event()
         self._lock = threading.Lock()
-        self._thread = threading.Thread(
+        self.thread = threading.Thread(
             target=self._run,
             name=f"engine-{self.manifest.name}",
             daemon=True,  # a process that is to end is not kept by work that nobody will collect
@@ -99,7 +99,7 @@ class Engine:
     @property
     def is_alive(self) -> bool:
         """Whether its thread runs."""
-        return self._thread.is_alive()
+        return self.thread.is_alive()
 
     @property
     def is_busy(self) -> bool:
@@ -114,7 +114,7 @@ class Engine:
         """
         self._root = after_boundary(self.session)
         self._set_up()
-        self._thread.start()
+        self.thread.start()
 
     def _set_up(self) -> None:
         """Begin with nothing under way."""
@@ -164,8 +164,8 @@ class Engine:
     def stop(self) -> None:
         """Finish what was submitted, then end the thread."""
         self.close()
-        if self._thread.is_alive():
-            self._thread.join()
+        if self.thread.is_alive():
+            self.thread.join()
 
     def _run(self) -> None:
         try:

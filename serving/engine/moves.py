@@ -42,12 +42,10 @@ class Mover:
 
     def value(self, array: Array) -> Any:
         """An array's copy on the device."""
-        value = onnxruntime.OrtValue.ortvalue_from_shape_and_type(
-            array.shape, array.dtype, self.device, 0
-        )
-        value.update_inplace(
-            array
-        )  # made from an array, it would be that array where device is cpu
+        # Not made from the array itself: where the device is the CPU, it would be that array.
+        made = onnxruntime.OrtValue.ortvalue_from_shape_and_type
+        value = made(array.shape, array.dtype, self.device, 0)
+        value.update_inplace(array)
         return value
 
     def block(self, rows: int) -> Block:

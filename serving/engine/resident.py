@@ -4,8 +4,8 @@ A turn steps one slab for all rows of a lane. Before it, if rows have come or go
 picked together into another slab, on the device. Only logits come to the host, and the state of a prefix
 that is to be gone on from.
 
-There is no prefix tree here. A GPU takes as long for a step of one row as for one of R, so that a row
-which need not be computed saves it nothing, while looking rows up costs the host as much as a step.
+There is no prefix tree here. A GPU takes about as long for a step of one row as for one of R, so that a row
+which need not be computed saves it nothing, while looking rows up takes the host's time.
 """
 
 from time import perf_counter
@@ -45,9 +45,7 @@ class Resident:
         self._slab: Int64 = np.zeros(0, np.int64)  # by place
         self._row: Int64 = np.zeros(0, np.int64)  # by place: which row of the slab
         self._slabs: list[Slab] = []
-        self._is_whole: list[
-            bool
-        ] = []  # by slab: whether every row that was picked into it is there yet
+        self._is_whole: list[bool] = []  # by slab: no row has left that was picked into it
         self._arrivals: dict[int, Block] = {}  # by their number of rows
         self._single = self._mover.block(1)
         self._root = self._mover.block(1)

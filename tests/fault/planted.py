@@ -1,5 +1,6 @@
 """A server with a bug in it, to see that a test finds it: `python -m tests.fault.planted BUG serve …`."""
 
+import logging
 import os
 import sys
 import threading
@@ -8,12 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from serving import repository
+from serving import repository, server
 from serving.cli import main
 from serving.engine.admission import Admission
 from serving.engine.engine import Engine
 from serving.engine.job import Job
 from serving.host import Host
+from serving.options import server_options
 from serving.watchdog import Watchdog
 
 
@@ -154,13 +156,45 @@ def impatient() -> None:
     Watchdog.look = wrong  # type: ignore[method-assign]
 
 
+def loud() -> None:
+    """Whoever logs what cannot be written is ended by it."""
+
+    def wrong(self: logging.Handler, record: logging.LogRecord) -> None:
+        raise OSError("the log cannot be written")
+
+    logging.Handler.handleError = wrong  # type: ignore[method-assign]
+
+
+def littering() -> None:
+    """What could not be written to its end is left lying."""
+
+    def wrong(self: Path, missing_ok: bool = False) -> None:
+        pass
+
+    Path.unlink = wrong  # type: ignore[method-assign]
+
+
+def forgetful() -> None:
+    """What is not in the repository any more is not served any more."""
+    repository.Repository._irreplaceable = lambda self, versions: {}  # type: ignore[method-assign]
+
+
+def sharing() -> None:
+    """A port is shared with whoever wants it too."""
+
+    def wrong(is_shared: bool) -> list[tuple[str, int]]:
+        return server_options(True)
+
+    server.server_options = wrong  # type: ignore[attr-defined]
+
+
 BUGS: dict[str, Callable[[], object]] = {
     bug.__name__: bug
     for bug in (
-        *(mixed_up, hasty, endless_load, blind),
+        *(mixed_up, hasty, endless_load, blind, forgetful),
         *(hang, crash, deaf_hang, deaf_crash, impatient),
-        *(time_of_day, deaf_to_leaving),
-        *(leaky, holding, open_door),
+        *(time_of_day, loud, littering, sharing),
+        *(deaf_to_leaving, leaky, holding, open_door),
     )
 }
 

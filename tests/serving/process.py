@@ -38,5 +38,5 @@ def wait_until(condition: Callable[[], bool]) -> None:
     """Until it holds; half a minute at most."""
     deadline = time.monotonic() + 30
     while not condition():
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, "it does not come to hold"
         time.sleep(0.01)

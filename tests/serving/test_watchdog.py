@@ -1,4 +1,6 @@
 import asyncio
+import re
+import threading
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +19,7 @@ class FakeEngine:
     beats: int = 0
     is_busy: bool = True
     failure: str = ""
+    thread: threading.Thread = field(default_factory=threading.current_thread)
     errors: list[ServingError] = field(default_factory=list)
     manifest: Any = FakeSession().manifest
 
@@ -33,13 +36,19 @@ def looks(watch: Watchdog, count: int) -> str:
     return next((reason for _ in range(count) if (reason := watch.look())), "")
 
 
-def test_an_engine_that_takes_no_turn_while_work_waits_hangs() -> None:
+def test_an_engine_that_takes_no_turn_while_work_waits_hangs(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     well, hanging = FakeEngine(is_busy=False), FakeEngine()
     watch = watchdog(well, hanging)
     assert looks(watch, 1 + LOOKS) == ""
     assert looks(watch, 1) == "the engine of fake has taken no turn for 2 s"
     assert [type(error) for error in hanging.errors] == [Unavailable]
     assert well.errors == []
+    assert "has taken no turn for 2 s; it is in " in caplog.messages[-1]
+    assert re.search(
+        r", test_watchdog\.py:\d+ looks, .*, watchdog\.py:\d+ look", caplog.messages[-1]
+    )
 
 
 def test_an_engine_that_takes_turns_or_has_no_work_does_not_hang() -> None:

@@ -1,11 +1,14 @@
 """Several processes on one port, as an operator has them."""
 
 import os
+import re
 import signal
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
@@ -14,7 +17,8 @@ from serving.config import ServerConfig
 from serving.errors import Unavailable
 from serving.workers import reserved
 from tests.conftest import COMMITTED
-from tests.serving.process import serving
+from tests.serving.observe.asking import page
+from tests.serving.process import SERVE, serving
 
 
 def children(process: "subprocess.Popen[str]") -> list[int]:
@@ -63,3 +67,21 @@ def test_a_port_that_others_share_is_not_taken() -> None:
         again = ServerConfig(COMMITTED, f"127.0.0.1:{port}")
         with pytest.raises(Unavailable, match="cannot listen"), reserved(again):
             pass
+
+
+def test_each_of_them_tells_its_own_metrics() -> None:
+    flags = ["--repository", str(COMMITTED), "--listen", "127.0.0.1:0", "--workers", "2"]
+    command = [*SERVE, *flags, "--metrics-listen", "127.0.0.1:0"]
+    with (
+        subprocess.Popen(command, stdout=PIPE, stderr=PIPE, text=True) as process,
+        ExitStack() as stack,
+    ):
+        stack.callback(process.kill)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert " on 127.0.0.1:" in process.stdout.readline()
+        told = [process.stderr.readline() for _ in range(2)]
+        found = [re.search(r"metrics on http://(\S+)/metrics pid=(\d+)", line) for line in told]
+        assert all(found)
+        assert len({match.groups() for match in found if match}) == 2
+        assert [page(match[1], "/readyz")[0] for match in found if match] == [200, 200]

@@ -149,6 +149,6 @@ def test_errors_deadlines_and_health_go_through_as_they_are(tmp_path: Path, smal
         assert sum(len(message.samples) for message in client.stream(n=5000)) == 5000
         with (
             Client(front.address, timeout=1e-3) as hurried,
-            pytest.raises((DeadlineExceeded, Exhausted)),  # too late, or known to be
+            pytest.raises((DeadlineExceeded, Exhausted)),  # late, or refused since it would be
         ):
             hurried.generate(n=1000)

@@ -225,19 +225,20 @@ def test_an_engine_makes_the_same_strings_on_a_device(engines: list[Engine]) -> 
         assert ours.log_probs.tobytes() == theirs.log_probs.tobytes()
 
 
-def test_an_engine_whose_model_has_failed_begins_anew_on_the_device(
+def test_a_session_that_has_failed_is_good_for_another_engine(
     lstm: DeviceSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = Engine(lstm, ROWS, 0)
-    engine.start()
-    jobs = [Draw([], 9, SamplingParameters(seed=1), 5) for _ in range(2)]
     with monkeypatch.context() as broken:
+        engine, job = Engine(lstm, ROWS, 0), Draw([], 9, SamplingParameters(seed=1), 5)
+        engine.start()
         broken.setattr(lstm, "take", None)
-        engine.submit(jobs[0])
+        engine.submit(job)
         with pytest.raises(ServingError, match="the model failed"):
-            jobs[0].result.result(30)
-    engine.submit(jobs[1])
-    assert len(jobs[1].result.result(30).samples) == 9
+            job.result.result(30)
+    engine, job = Engine(lstm, ROWS, 0), Draw([], 9, SamplingParameters(seed=1), 5)
+    engine.start()
+    engine.submit(job)
+    assert len(job.result.result(30).samples) == 9
     engine.stop()
 
 
