@@ -97,15 +97,15 @@ def test_a_repository_takes_the_place_of_the_one_inside(
 
 
 def test_a_soft_kill_under_load_loses_no_call(engine: str, image: str) -> None:
-    """Calls go on to begin while it is a lame duck; a stream is longer than that, and is drained."""
+    """Calls go on to begin while it is a lame duck, and a stream that was under way comes to its end."""
     with (
-        running(engine, image, MAKEMORE_SERVE_LAME_DUCK="3") as container,
+        running(engine, image, MAKEMORE_SERVE_LAME_DUCK="10") as container,
         Client(container.address, timeout=100) as client,
         ThreadPoolExecutor(1) as pool,
         container.watched() as ended,
     ):
         with Load(container.address, callers=16) as load:
-            load.rate()
+            load.wait_for(500)
             stream = pool.submit(lambda: sum(len(m.samples) for m in client.stream(n=MANY)))
             load.wait_for(100)
             assert not stream.done()
