@@ -21,7 +21,9 @@ def real(field: str, value: float, low: float, high: float) -> None:
 def one_of(field: str, value: str, choices: Iterable[str]) -> None:
     """Raise InvalidArgument unless `value` is one of the choices."""
     if value not in choices:
-        raise InvalidArgument(field, f"must be one of {', '.join(choices)}, not {quoted(value)}")
+        raise InvalidArgument(
+            field, f"must be one of {', '.join(choices)}, not {quoted(str(value))}"
+        )
 
 
 def sendable(field: str, text: str) -> None:

@@ -55,7 +55,7 @@ class Shield:
             await abort(self._context, error)
         if isinstance(error, Exception) and not isinstance(error, grpc.aio.AbortError):
             log.error("a call failed", exc_info=error)
-            await self._context.abort(grpc.StatusCode.INTERNAL, "internal error")
+            await abort(self._context, ServingError("internal error"))
 
 
 def parsed(deserializer: Callable[[bytes], Any], content: bytes) -> Any:

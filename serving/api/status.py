@@ -1,7 +1,8 @@
 """Between this program's errors and gRPC's statuses: the one place that knows both."""
 
 import math
-from typing import TypeVar
+from contextlib import suppress
+from typing import NoReturn, TypeVar
 
 import grpc
 from google.protobuf import duration_pb2
@@ -42,11 +43,13 @@ def status_of(error: ServingError) -> grpc.Status:
     return rpc_status.to_status(status)
 
 
-async def abort(context: Context, error: ServingError) -> None:
+async def abort(context: Context, error: ServingError) -> NoReturn:
     """End a call with the status of an error; what was to be told at its end anyway is told, too."""
     status = status_of(error)
     trailing = (*context.trailing_metadata(), *(status.trailing_metadata or ()))
-    await context.abort(status.code, status.details, trailing)
+    with suppress(grpc.aio.InternalError):  # the caller has left in this moment
+        await context.abort(status.code, status.details, trailing)
+    raise grpc.aio.AbortError
 
 
 def error_of(call: grpc.Call) -> ServingError:

@@ -9,8 +9,8 @@ import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
 from serving.api.layers import Layers
-from serving.api.shield import parsing, shielded
-from serving.errors import NotFound
+from serving.api.shield import Shield, parsing, shielded
+from serving.errors import DeadlineExceeded, NotFound
 
 SECRET = "/srv/secret: 0x7f"
 KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
@@ -95,3 +95,24 @@ def test_bytes_that_are_no_message_are_an_invalid_argument(kind: str, content: b
     error = answer(failing(None), kind, content)
     assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert error.details() == "request: is no message of the method's type"
+
+
+def test_a_caller_who_leaves_as_the_error_comes_leaves_no_trace_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Found under overload: the status of a call that is over cannot be sent, which grpc logged at length."""
+
+    class Gone:
+        def trailing_metadata(self) -> tuple[()]:
+            return ()
+
+        async def abort(self, *arguments: object) -> None:
+            raise grpc.aio.InternalError("Failed execute_batch")
+
+    async def end() -> None:
+        with pytest.raises(grpc.aio.AbortError):
+            async with Shield(Gone()):  # type: ignore[arg-type]
+                raise DeadlineExceeded("late")
+
+    asyncio.run(end())
+    assert not caplog.records
