@@ -1,6 +1,7 @@
 """Between this program's errors and gRPC's statuses: the one place that knows both."""
 
 import math
+from asyncio import CancelledError
 from contextlib import suppress
 from typing import NoReturn, TypeVar
 
@@ -44,12 +45,16 @@ def status_of(error: ServingError) -> grpc.Status:
 
 
 async def abort(context: Context, error: ServingError) -> NoReturn:
-    """End a call with the status of an error; what was to be told at its end anyway is told, too."""
+    """End a call with the status of an error; what was to be told at its end anyway is told, too.
+
+    Raises:
+        CancelledError: the caller has left in this moment, and nobody is there to be told.
+    """
     status = status_of(error)
     trailing = (*context.trailing_metadata(), *(status.trailing_metadata or ()))
-    with suppress(grpc.aio.InternalError):  # the caller has left in this moment
+    with suppress(grpc.aio.InternalError):
         await context.abort(status.code, status.details, trailing)
-    raise grpc.aio.AbortError
+    raise CancelledError
 
 
 def error_of(call: grpc.Call) -> ServingError:

@@ -110,7 +110,7 @@ def test_a_caller_who_leaves_as_the_error_comes_leaves_no_trace_in_the_log(
             raise grpc.aio.InternalError("Failed execute_batch")
 
     async def end() -> None:
-        with pytest.raises(grpc.aio.AbortError):
+        with pytest.raises(asyncio.CancelledError):
             async with Shield(Gone()):  # type: ignore[arg-type]
                 raise DeadlineExceeded("late")
 
