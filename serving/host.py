@@ -98,6 +98,9 @@ class Host:
                 return
             except Exception as error:  # of a disk that is taken away, there are many
                 self._tell(Refusal(self.repository.path, f"cannot be read: {error}"))
+                with self._lock:  # what was begun before that is begun anew at the next look
+                    for engine in self._retired():
+                        self._end_if_unused(engine)
             else:
                 self._tell()
                 self._swap(self.repository.catalogue)

@@ -6,6 +6,7 @@ and so is what was loaded from its folder before.
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass
@@ -150,16 +151,15 @@ class Repository:
             begin: is given each of them before it is served; raising refuses it.
 
         Raises:
-            NotFound: the folder is not there.
-            OSError: it cannot be read.
+            NotFound: the folder is not there, or cannot be read.
             Unavailable: raised by `begin`, to end it all.
         """
         if not self.path.is_dir():
             raise NotFound(f"{self.path} is no folder of models; publish one with makemore export")
+        self._others = {}
         with Verification(self.max_rows) as trial:
             verify = trial.verify if self.max_rows else check
             versions = {f: self._look(f, begin, verify) for f in self._folders()}
-        self._others = {}
         kept = self._irreplaceable(versions)
         catalogue = self._catalogue_of({**kept, **versions})
         meant = _default_of(self.catalogue)
@@ -174,9 +174,15 @@ class Repository:
         self._others[Refusal(path, printable(reason))] = None
 
     def _folders(self) -> Iterator[Path]:
-        for name in sorted(p for p in self.path.iterdir() if NAME.fullmatch(p.name) and p.is_dir()):
-            versions = [p for p in name.iterdir() if VERSION.fullmatch(p.name) and p.is_dir()]
-            yield from sorted(versions, key=lambda p: int(p.name))
+        for name in self._inside(self.path, NAME):
+            try:
+                yield from sorted(self._inside(name, VERSION), key=lambda p: int(p.name))
+            except OSError as error:
+                self._refuse(name, f"cannot be read: {error.strerror}")
+
+    @staticmethod
+    def _inside(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
+        return sorted(p for p in folder.iterdir() if pattern.fullmatch(p.name) and p.is_dir())
 
     def _look(
         self,
@@ -195,6 +201,8 @@ class Repository:
             raise
         except BadModel as error:
             reason = str(error)
+        except (OSError, MemoryError) as error:  # which may pass: it is looked at again
+            stamp, reason = (), f"cannot be loaded now: {type(error).__name__}: {error}"
         except Exception as error:  # whatever one version holds, the others are served
             reason = f"cannot be loaded: {type(error).__name__}: {error}"
         else:

@@ -51,11 +51,13 @@ class Server:
 
     Attributes:
         port: the port that is bound, once `start` has returned.
+        failure: why an engine had failed when the server stopped; empty if none had.
     """
 
     def __init__(self, config: ServerConfig) -> None:
         self.config = config
         self.port = 0
+        self.failure = ""
         repository = Repository(
             config.repository, config.default_model, config.placement, config.max_rows
         )
@@ -78,7 +80,7 @@ class Server:
             Unavailable: a port cannot be bound.
             NotFound: there is no model to serve.
         """
-        await self._health.set("", NOT_SERVING)
+        self._health.set("", NOT_SERVING)
         self._server = self._build()
         self.port = self._bind(self._server)
         self.observation.start()
@@ -88,7 +90,9 @@ class Server:
         except BaseException:
             await self.stop(0)
             raise
-        await self._tell_health()
+        if self._stopping is not None:
+            return
+        self._tell_health()
         self.observation.set_ready(True)
         self._reloading = asyncio.create_task(self._reloader.run())
 
@@ -138,18 +142,18 @@ class Server:
 
     async def _reload(self) -> None:
         await asyncio.to_thread(self.host.reload)
-        await self._tell_health()
+        self._tell_health()
 
-    async def _tell_health(self) -> None:
+    def _tell_health(self) -> None:
         """SERVING for the server, its services, its models; NOT_SERVING for models that are gone."""
         names = {"", *SERVICES}
         for model in self.host.models():
             named = f"models/{model.name}"
             names |= {named, model.full_name, *(f"{named}@{alias}" for alias in model.aliases)}
         for name in sorted(names):
-            await self._health.set(name, SERVING)
+            self._health.set(name, SERVING)
         for name in sorted(self._healthy - names):
-            await self._health.set(name, NOT_SERVING)
+            self._health.set(name, NOT_SERVING)
         self._healthy = names
 
     def _end_reloads(self) -> None:
@@ -161,7 +165,7 @@ class Server:
         """Say NOT_SERVING and go on serving, so that callers go elsewhere before anything is refused."""
         self._end_reloads()
         self.observation.set_ready(False)
-        await self._health.enter_graceful_shutdown()
+        self._health.leave()
         await asyncio.sleep(seconds)
 
     async def stop(self, grace: float) -> None:
@@ -179,6 +183,7 @@ class Server:
         await self._health.end()
         if self._server is not None:
             await self._server.stop(grace)
+        self.failure = self.watchdog.look()
         await asyncio.to_thread(self.host.stop)
         await asyncio.to_thread(self.observation.stop)
 
@@ -233,6 +238,9 @@ async def run(config: ServerConfig, announce: Callable[[Server], None]) -> None:
     if server.host.is_loading:
         log.warning("stopped while a version is being loaded")
         os._exit(0)  # whose thread would be waited for
+    if server.failure:
+        log.critical("%s: the process ends", server.failure)
+        os._exit(FAILED)
     for task in (at_once, watching):
         task.cancel()
     await asyncio.gather(leaving, starting, return_exceptions=True)
@@ -240,7 +248,11 @@ async def run(config: ServerConfig, announce: Callable[[Server], None]) -> None:
 
 async def watch(server: Server) -> None:
     """End the process when an engine has failed or hangs, which only a new process mends."""
-    reason = await server.watchdog.run()
+    try:
+        reason = await server.watchdog.run()
+    except Exception:
+        log.exception("the watchdog failed")
+        reason = "engines are not watched"
     log.critical("%s: the process ends", reason)
     await asyncio.wait({asyncio.ensure_future(server.stop(LAST_CALLS))}, timeout=LAST_CALLS + 1)
     os._exit(FAILED)

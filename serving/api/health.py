@@ -1,41 +1,83 @@
-"""The standard health service, whose watchers do not hold up the end of a server."""
+"""The standard health service, which no watcher can hold up.
+
+grpc's own writes to a watcher under the lock that every change of a status needs, so that a watcher who
+reads nothing stops them all; and its watches go on for ever, which a stop waits for.
+"""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health, health_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from serving.errors import NotFound
+from serving.quoting import quoted
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 LAST_WORD = 0.1
 """Seconds in which watchers are told NOT_SERVING before their streams end."""
 
+Status = int
+"""A number of the proto's enumeration."""
+Context = grpc.aio.ServicerContext[Any, Any]
 
-class HealthServicer(health.aio.HealthServicer):
-    """grpc.health.v1, with an end: a Watch goes on for ever otherwise, and a stop waits for it."""
+
+def response_of(status: Status) -> health_pb2.HealthCheckResponse:
+    """The message."""
+    return health_pb2.HealthCheckResponse(status=status)
+
+
+class HealthServicer(health_pb2_grpc.HealthServicer):
+    """grpc.health.v1; all of it runs in the event loop."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self._over = asyncio.Event()
+        self._statuses: dict[str, Status] = {}
+        self._news = asyncio.Event()  # set at the next change, then another one takes its place
+        self._is_leaving = self._is_over = False
 
-    async def Watch(  # noqa: D102 - told by the proto
-        self,
-        request: health_pb2.HealthCheckRequest,
-        context: "grpc.aio.ServicerContext[Any, Any]",
-    ) -> None:
-        tasks = {
-            asyncio.ensure_future(super().Watch(request, context)),
-            asyncio.ensure_future(self._over.wait()),
-        }
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
+    async def Check(  # noqa: D102 - told by the proto
+        self, request: health_pb2.HealthCheckRequest, context: Context
+    ) -> health_pb2.HealthCheckResponse:
+        if request.service not in self._statuses:
+            raise NotFound(f"there is no service {quoted(request.service)}")
+        return response_of(self._statuses[request.service])
+
+    async def Watch(  # noqa: D102
+        self, request: health_pb2.HealthCheckRequest, context: Context
+    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+        told: Status | None = None
+        while True:
+            news, status = self._news, self._statuses.get(request.service, UNKNOWN)
+            if status != told:
+                told = status
+                yield response_of(status)
+            elif self._is_over:
+                return
+            else:
+                await news.wait()
+
+    def set(self, service: str, status: Status) -> None:
+        """Tell a service's status from now on, unless the server is about to end."""
+        if not self._is_leaving:
+            self._statuses[service] = status
+            self._tell()
+
+    def leave(self) -> None:
+        """Say NOT_SERVING for everything, for ever."""
+        self._is_leaving = True
+        self._statuses = dict.fromkeys(self._statuses, NOT_SERVING)
+        self._tell()
 
     async def end(self) -> None:
         """Say NOT_SERVING for everything, then end every Watch."""
-        await self.enter_graceful_shutdown()
+        self.leave()
         await asyncio.sleep(LAST_WORD)
-        self._over.set()
+        self._is_over = True
+        self._tell()
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()

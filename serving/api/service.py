@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from functools import cached_property
 from typing import Any
 
@@ -99,9 +99,9 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
             seed=drawing.job.parameters.seed,
             settings=drawing.settings,
         )
-        yield pb.StreamGenerateResponse(header=header)
-        async for response in stream(drawing.job, engine, self._mailbox):
-            yield response
+        async with aclosing(stream(drawing.job, engine, self._mailbox, header)) as responses:
+            async for response in responses:
+                yield response
 
     async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:  # noqa: D102
         model, engine = self._take(request.model, context)

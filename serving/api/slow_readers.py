@@ -31,7 +31,6 @@ class SlowReaders:
 
     def __call__(self, method: str, handler: "Handler") -> "Handler":
         """The handler of a method, inside."""
-        # The standard health service writes to its context itself, and seldom.
         if not isasyncgenfunction(handler.unary_stream):
             return handler
         return grpc.unary_stream_rpc_method_handler(
@@ -52,6 +51,8 @@ def written(behaviour: Callable[..., AsyncIterator[Any]], read_timeout: float) -
                 except TimeoutError:
                     await cut(context, read_timeout)
                     return
+                except grpc.aio.InternalError:  # the reader has left in this moment
+                    raise asyncio.CancelledError from None
 
     return call
 

@@ -2,9 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from functools import partial
-from typing import Any
 
 from makemore.v1 import generation_service_pb2 as pb
 from serving.api.drawing import SHORTFALL_REASONS, sample_message, usage_message
@@ -17,31 +16,35 @@ WINDOW = 4096
 """Samples that may be under way beyond those that were sent: what a slow reader holds."""
 PER_MESSAGE = 512
 
+Samples = asyncio.Queue[list[Sample] | None]
+"""Samples in their order, then None."""
+
 
 async def stream(
-    job: Draw, engine: Engine, mailbox: Mailbox
-) -> AsyncIterator[pb.StreamGenerateResponse]:
-    """The samples of a job as they become certain, then the trailer."""
+    job: Draw, engine: Engine, mailbox: Mailbox, header: pb.StreamHeader
+) -> AsyncGenerator[pb.StreamGenerateResponse, None]:
+    """The header, once the job was let in, its samples as they become certain, then the trailer."""
     arrived = time.monotonic()
-    queue: asyncio.Queue[list[Sample]] = asyncio.Queue()
+    queue: Samples = asyncio.Queue()
 
-    def take(samples: list[Sample]) -> None:
+    def take(samples: list[Sample] | None) -> None:
         mailbox.post(partial(queue.put_nowait, samples))
 
     job.sink, job.window = take, WINDOW
+    job.result.add_done_callback(lambda _: take(None))  # behind the last samples, by the same way
     engine.submit(job)
-    result = asyncio.wrap_future(job.result)
     try:
-        async for samples in batches(queue, result):
+        yield pb.StreamGenerateResponse(header=header)
+        async for samples in batches(queue):
             for begin in range(0, len(samples), PER_MESSAGE):
                 part = samples[begin : begin + PER_MESSAGE]
                 yield pb.StreamGenerateResponse(samples=map(sample_message, part))
                 job.collected = part[-1].index + 1
                 engine.wake()
-        outcome: Outcome = await result
+        outcome: Outcome = job.result.result(timeout=0)
         note(samples=outcome.usage.samples, characters=outcome.usage.characters)
     finally:
-        result.cancel()
+        job.result.cancel()
     yield pb.StreamGenerateResponse(
         trailer=pb.StreamTrailer(
             usage=usage_message(job, outcome.usage, arrived),
@@ -50,18 +53,13 @@ async def stream(
     )
 
 
-async def batches(
-    queue: "asyncio.Queue[list[Sample]]", result: "asyncio.Future[Outcome]"
-) -> AsyncIterator[list[Sample]]:
-    """All that is in the queue, again and again, until the result is there and the queue is empty."""
-    while not (result.done() and queue.empty()):
-        getting = asyncio.ensure_future(queue.get())
-        both: set[asyncio.Future[Any]] = {getting, result}
-        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-        if not getting.done():
-            getting.cancel()
-            continue
-        samples = getting.result()
+async def batches(queue: Samples) -> AsyncIterator[list[Sample]]:
+    """All that is in the queue, again and again, until None comes."""
+    is_over = False
+    while not is_over:
+        parts = [await queue.get()]
         while not queue.empty():
-            samples = samples + queue.get_nowait()
-        yield samples
+            parts.append(queue.get_nowait())
+        is_over = None in parts
+        if samples := [sample for part in parts for sample in part or ()]:
+            yield samples

@@ -155,8 +155,10 @@ class Admission:
         bound = self._bound(now)
         if queue is light and wait > bound:
             self._refuse(f"it would wait {wait:.2f} s, and {bound:g} s are allowed", wait - bound)
-        needed = TRUST * (wait + self._seconds(queue, job.characters))
-        if job.deadline is not None and not job.is_partial and now + needed > job.deadline:
+        # What comes in parts is of use if it begins in time, which a heavy job does beside the others.
+        own = 0.0 if job.is_partial else self._seconds(queue, job.characters)
+        needed = 0.0 if job.is_partial and queue is not light else TRUST * (wait + own)
+        if job.deadline is not None and now + needed > job.deadline:
             self._refuse("its deadline would pass before it is done", wait)
 
     def _seconds(self, queue: Queue, work: int) -> float:

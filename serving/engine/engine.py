@@ -241,7 +241,6 @@ class Engine:
         job.result.add_done_callback(lambda _: self._left.append(entry.number))
         self._due = min(self._due, entry.due)
         lane.add(entry)
-        job.started_at = time.monotonic()
 
     def turn(self) -> None:
         """Advance the rows of the lane whose turn it is."""
@@ -267,7 +266,7 @@ class Engine:
     def _is_interrupted(self) -> bool:
         """Whether jobs have come in, or another lane waits; asked at every step of a long turn."""
         self.beats += 1
-        return not self._inbox.empty() or len(self._entries) > 1
+        return not self._inbox.empty() or len(self._entries) > 1 or bool(self._left)
 
     def _sweep(self) -> None:
         """Free the rows of jobs that are answered, were cancelled, or whose time is up."""

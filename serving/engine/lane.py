@@ -3,6 +3,7 @@
 B is the number of rows, V the vocabulary.
 """
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -141,6 +142,7 @@ class Lane:
         draws: list[tuple[DrawEntry, int]] = []
         for number, count in self._queue.take(free):
             entry = self.entries[number]
+            entry.job.started_at = entry.job.started_at or time.monotonic()
             if isinstance(entry, DrawEntry) and entry.kept is not None and not entry.to_take:
                 self._begin(entry, count)
                 draws.append((entry, count))

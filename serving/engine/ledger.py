@@ -90,9 +90,11 @@ class Ledger:
 def outcome_of(job: Job) -> str:
     """How a job that is done has come out."""
     try:
-        error = job.result.exception()
+        error = job.result.exception(timeout=0)
     except CancelledError:
         return "cancelled"
+    except TimeoutError:  # it was being answered when the engine failed
+        return "failed"
     if error is None:
         return "finished"
     return "expired" if isinstance(error, DeadlineExceeded) else "failed"

@@ -140,11 +140,11 @@ class ToldCall(Call):
 
 def code_of(context: Context, error: BaseException | None) -> str:
     """The canonical code by which a call has ended."""
+    code: Any = context.code()
+    if isinstance(code, grpc.StatusCode) and code is not grpc.StatusCode.OK:
+        return code.name
     if isinstance(error, CancelledError | GeneratorExit):
         remaining = context.time_remaining()
         is_late = remaining is not None and remaining <= 0
         return "DEADLINE_EXCEEDED" if is_late else "CANCELLED"
-    code: Any = context.code()
-    if isinstance(code, grpc.StatusCode):
-        return code.name
     return "OK" if error is None else "UNKNOWN"

@@ -63,7 +63,8 @@ async def offer(
             code = error.code()
         offered.latencies.setdefault(code, []).append(time.perf_counter() - begun)
 
-    await asyncio.gather(*(stub.Generate(request, timeout=timeout) for stub in stubs))
+    warming = (stub.Generate(request, timeout=timeout) for stub in stubs)
+    await asyncio.gather(*warming, return_exceptions=True)  # type: ignore[call-overload]
     instants = np.cumsum(np.random.default_rng(1).exponential(1 / rate, round(rate * seconds)))
     tasks, begun = [], time.perf_counter()
     for number, instant in enumerate(instants):

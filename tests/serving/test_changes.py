@@ -1,6 +1,7 @@
 """A repository that changes while it is served."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -185,3 +186,39 @@ def test_aliases_that_cannot_be_read_leave_the_old_ones(repository: Repository) 
     repository.load()
     assert repository.find("good@stable").version == 1
     assert reasons(repository) == ["good: aliases.json is not JSON of at most 65,536 bytes"]
+
+
+def test_a_folder_that_cannot_be_read_is_refused_and_the_others_are_served(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(repository.path, model_bytes(), version=2)
+    (repository.path / "locked").mkdir()
+    iterdir = Path.iterdir
+
+    def refused(self: Path) -> Iterator[Path]:
+        if self.name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return iterdir(self)
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    repository.load()
+    assert names(repository) == ["models/good@1", "models/good@2"]
+    assert reasons(repository) == ["locked: cannot be read: Permission denied"]
+
+
+def test_what_could_not_be_loaded_for_the_moment_is_looked_at_again(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(repository.path, model_bytes(), version=2)
+    load_version = repository_module.load_version
+
+    def busy(*arguments: object) -> Model:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(repository_module, "load_version", busy)
+    repository.load()
+    assert names(repository) == ["models/good@1"]
+    monkeypatch.setattr(repository_module, "load_version", load_version)
+    repository.load()
+    assert names(repository) == ["models/good@1", "models/good@2"]
+    assert reasons(repository) == []

@@ -1,4 +1,3 @@
-import asyncio
 import subprocess
 import sys
 
@@ -27,7 +26,7 @@ def test_a_proxy_is_not_asked_for_this_machine(
 
 def test_a_server_that_is_there_but_not_serving_is_told_as_such() -> None:
     with running(ServerConfig(COMMITTED, "127.0.0.1:0")) as server:
-        asyncio.run(server._health.set("", NOT_SERVING))
+        server._health.set("", NOT_SERVING)
         with (
             Client(f"127.0.0.1:{server.port}", timeout=20) as client,
             pytest.raises(Unavailable, match="is not serving; try again"),

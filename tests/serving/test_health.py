@@ -1,6 +1,5 @@
 """`makemore health`: its exit status is all that a container's health check sees."""
 
-import asyncio
 import socket
 from collections.abc import Iterator
 
@@ -29,7 +28,7 @@ def test_a_server_that_serves_is_status_0(address: str, service: str) -> None:
 
 def test_a_server_that_drains_is_status_1() -> None:
     with running(ServerConfig(COMMITTED, "127.0.0.1:0")) as server:
-        asyncio.run(server._health.set("", NOT_SERVING))
+        server._health.set("", NOT_SERVING)
         result = CliRunner().invoke(main, ["health", "--address", f"127.0.0.1:{server.port}"])
     assert (result.exit_code, result.output) == (1, "NOT_SERVING\n")
 

@@ -121,4 +121,4 @@ def test_a_failure_of_any_kind_leaves_what_is_served(
     publish_another(host, 2)
     host.reload()
     assert [model.version for model in host.models()] == [1]
-    assert "cannot be loaded: MemoryError: too large" in host.repository.refusals[0].reason
+    assert "cannot be loaded now: MemoryError: too large" in host.repository.refusals[0].reason
