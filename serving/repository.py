@@ -154,8 +154,7 @@ class Repository:
             NotFound: the folder is not there, or cannot be read.
             Unavailable: raised by `begin`, to end it all.
         """
-        if not self.path.is_dir():
-            raise NotFound(f"{self.path} is no folder of models; publish one with makemore export")
+        self._check_path()
         self._others = {}
         with Verification(self.max_rows) as trial:
             verify = trial.verify if self.max_rows else check
@@ -169,6 +168,17 @@ class Repository:
         for folder in kept:
             self._refuse(folder, "is gone, but served on: there is nothing to take its place")
         self._versions, self.catalogue = {**kept, **versions}, catalogue
+
+    def _check_path(self) -> None:
+        try:
+            os.listdir(self.path)
+        except (FileNotFoundError, NotADirectoryError):
+            what = "is no folder of models; publish one with makemore export"
+        except OSError as error:
+            what = f"cannot be read: {error.strerror}"
+        else:
+            return
+        raise NotFound(f"{self.path} {what}")
 
     def _refuse(self, path: Path, reason: str) -> None:
         self._others[Refusal(path, printable(reason))] = None

@@ -10,6 +10,7 @@ from serving import checks
 from serving.cli.observing import OBSERVING, observing_of
 from serving.cli.options import all_of
 from serving.config import LISTEN, ServerConfig, parse_size
+from serving.errors import InvalidArgument
 from serving.observe.logs import configure
 from serving.placement import CPU, DEVICES
 from serving.server import run
@@ -100,7 +101,7 @@ def command(
     checks.whole("workers", workers, 1, 256)
     observe = observing_of(given)
     configure(observe)
-    lines = forbidden.read().splitlines() if forbidden else []
+    lines = lines_of(forbidden) if forbidden else []
     config = ServerConfig(
         repository,
         prefix_cache=None if prefix_cache is None else parse_size("prefix_cache", prefix_cache),
@@ -116,3 +117,11 @@ def command(
         asyncio.run(run(config, lambda server: announce(server.summary, server.port)))
     else:
         click.get_current_context().exit(serve(config, workers, announce))
+
+
+def lines_of(file: TextIO) -> list[str]:
+    """The lines of --forbidden; raises InvalidArgument."""
+    try:
+        return file.read().splitlines()
+    except UnicodeDecodeError as error:
+        raise InvalidArgument("forbidden", f"{file.name} is not UTF-8: {error.reason}") from None

@@ -64,7 +64,7 @@ async def offer(
         offered.latencies.setdefault(code, []).append(time.perf_counter() - begun)
 
     warming = (stub.Generate(request, timeout=timeout) for stub in stubs)
-    await asyncio.gather(*warming, return_exceptions=True)  # type: ignore[call-overload]
+    await asyncio.gather(*warming, return_exceptions=True)
     instants = np.cumsum(np.random.default_rng(1).exponential(1 / rate, round(rate * seconds)))
     tasks, begun = [], time.perf_counter()
     for number, instant in enumerate(instants):
