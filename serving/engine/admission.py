@@ -11,7 +11,7 @@ from collections import Counter
 
 from serving import checks
 from serving.engine.job import Job
-from serving.errors import Exhausted
+from serving.errors import DeadlineExceeded, Exhausted
 
 MAX_JOBS = (4096, 64)
 """Jobs under way at most: light ones, heavy ones."""
@@ -107,7 +107,8 @@ class Admission:
             is_continued: more of what was let in before: it is counted, not refused.
 
         Raises:
-            Exhausted: too much waits, or the job's deadline cannot be met.
+            Exhausted: too much waits, also for the job's deadline.
+            DeadlineExceeded: the deadline could not be met if nothing waited.
         """
         queue = self._queue_of(job)
         with self._lock:
@@ -155,10 +156,19 @@ class Admission:
         bound = self._bound(now)
         if queue is light and wait > bound:
             self._refuse(f"it would wait {wait:.2f} s, and {bound:g} s are allowed", wait - bound)
+        if job.deadline is not None:
+            self._check_deadline(queue, job, wait, job.deadline - now)
+
+    def _check_deadline(self, queue: Queue, job: Job, wait: float, left: float) -> None:
+        """Raise if a job cannot be done in the seconds that are left: alone, or behind the others."""
         # What comes in parts is of use if it begins in time, which a heavy job does beside the others.
-        own = 0.0 if job.is_partial else self._seconds(queue, job.characters)
-        needed = 0.0 if job.is_partial and queue is not light else TRUST * (wait + own)
-        if job.deadline is not None and now + needed > job.deadline:
+        own = 0.0 if job.is_partial else TRUST * self._seconds(queue, job.characters)
+        if own > left:
+            self.refused += 1
+            raise DeadlineExceeded(
+                f"it would take {own:.2g} s at the least; there were {left:.2g} s"
+            )
+        if own + TRUST * wait > left and not (job.is_partial and queue is not self.queues[0]):
             self._refuse("its deadline would pass before it is done", wait)
 
     def _seconds(self, queue: Queue, work: int) -> float:

@@ -142,7 +142,7 @@ class Engine:
 
         Raises:
             Unavailable: the engine has stopped.
-            Exhausted: too much waits already, or the deadline cannot be met.
+            Exhausted, DeadlineExceeded: see Admission.enter.
         """
         with self._lock:
             if self._closing.is_set():

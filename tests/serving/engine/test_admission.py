@@ -8,7 +8,7 @@ from serving.engine import admission as module
 from serving.engine.admission import MAX_JOBS, PATIENCE, STANDING, Admission, Rate
 from serving.engine.job import Draw, Read
 from serving.engine.sampling import SamplingParameters
-from serving.errors import Exhausted, InvalidArgument
+from serving.errors import DeadlineExceeded, Exhausted, InvalidArgument
 
 
 class Clock:
@@ -37,7 +37,7 @@ def draw(n: int = 1, caller: str = "", deadline: float | None = None, **more: fl
 def let_in(admission: Admission, job: Draw) -> bool:
     try:
         admission.enter(job)
-    except Exhausted:
+    except (Exhausted, DeadlineExceeded):
         return False
     return True
 
@@ -112,6 +112,15 @@ def test_a_deadline_that_cannot_be_met_is_refused_at_once(clock: Clock) -> None:
     assert let_in(admission, draw(1000, deadline=clock.now + 20))
     assert let_in(admission, draw(1000, deadline=clock.now + 4, partial_at=clock.now + 3))
     assert let_in(admission, draw(1000))
+
+
+def test_a_deadline_is_too_short_by_itself_or_for_those_before(clock: Clock) -> None:
+    admission = Admission(max_queue=10.0, rate=1000.0)
+    with pytest.raises(DeadlineExceeded, match=r"it would take 5 s at the least; there were 4 s"):
+        admission.enter(draw(1000, deadline=clock.now + 4))
+    admission.enter(draw(1000))
+    with pytest.raises(Exhausted, match="its deadline would pass"):
+        admission.enter(draw(1000, deadline=clock.now + 6))
 
 
 def test_the_refusal_says_why_and_when_to_come_back(clock: Clock) -> None:
