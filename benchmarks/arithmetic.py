@@ -16,11 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks import tables
-from serving.engine.engine import PREFIX_CACHE, Engine
+from serving.engine.engine import Engine
 from serving.engine.job import Draw, Outcome
 from serving.engine.opening import open_session
 from serving.engine.sampling import SamplingParameters
 from serving.engine.session import OrtSession, StepSession, initial_states
+from serving.limits import PREFIX_CACHE
 from serving.placement import CPU, DEVICES, Placement
 from serving.vocabulary import BOUNDARY
 from trainer.data.dataset import SHIPPED

@@ -11,13 +11,14 @@ import torch
 
 from benchmarks import calls, peers, processes, tables
 from serving.engine import arithmetic
-from serving.engine.engine import PREFIX_CACHE, Engine
+from serving.engine.engine import Engine
 from serving.engine.job import Draw, Outcome, Read
 from serving.engine.opening import require
 from serving.engine.sampling import SamplingParameters
 from serving.engine.session import OrtSession, StepSession
 from serving.errors import NoDevice
 from serving.fingerprint import fingerprint
+from serving.limits import PREFIX_CACHE
 from serving.placement import CPU, DEVICES
 from serving.repository import load_version
 from serving.sums import MODEL

@@ -5,15 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from serving import addresses, checks
-from serving.engine.admission import MAX_QUEUE, STANDING
 from serving.errors import InvalidArgument
+from serving.limits import MAX_QUEUE, PREFIX_CACHE, STANDING_QUEUE
 from serving.observe.config import ObserveConfig
 from serving.placement import CPU, Placement
 from serving.quoting import quoted
 from serving.tls import TlsFiles
 
 LISTEN = "127.0.0.1:50051"
-PREFIX_CACHE = 64 * 2**20
 _SIZE = re.compile(r"(\d{1,9}) ?(KiB|MiB|GiB)?", re.ASCII)
 _UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
@@ -76,7 +75,7 @@ class ServerConfig:
             raise InvalidArgument(
                 "prefix_cache", f"must be 0 with device {self.device}, whose states stay there"
             )
-        checks.real("max_queue", self.max_queue, STANDING, 86400.0)
+        checks.real("max_queue", self.max_queue, STANDING_QUEUE, 86400.0)
         checks.real("read_timeout", self.read_timeout, 0.1, 86400.0)
         checks.real("lame_duck", self.lame_duck, 0.0, 86400.0)
         checks.real("grace", self.grace, 0.0, 86400.0)

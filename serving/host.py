@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serving.catalogue import VERSION, Catalogue
-from serving.engine.admission import MAX_QUEUE
-from serving.engine.engine import PREFIX_CACHE, Engine
+from serving.engine.engine import Engine
 from serving.engine.opening import require
 from serving.engine.session import StepSession
 from serving.errors import BadModel, NotFound, Unavailable
+from serving.limits import MAX_QUEUE, PREFIX_CACHE
 from serving.repository import Model, Refusal, Repository
 
 log = logging.getLogger(__name__)

@@ -109,3 +109,13 @@ def test_nothing_is_measured_by_the_time_of_day() -> None:
     }
     assert len(files) > 50
     assert found == set()
+
+
+@pytest.mark.parametrize("command", ["generate", "score", "next", "top", "health"])
+def test_a_command_that_calls_a_server_needs_nothing_of_the_servers(command: str) -> None:
+    """`pip install .` is the client alone: neither numpy nor the runtime comes with it."""
+    code = (
+        f"import sys, serving.cli.{command}; print({{'numpy', 'onnxruntime'}} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -12,14 +12,13 @@ from collections import Counter
 from serving import checks
 from serving.engine.job import Job
 from serving.errors import DeadlineExceeded, Exhausted
+from serving.limits import MAX_QUEUE, STANDING_QUEUE
 
 MAX_JOBS = (4096, 64)
 """Jobs under way at most: light ones, heavy ones."""
-MAX_QUEUE = 2.0
-"""Seconds of light work that may wait, in a burst."""
-STANDING, CALM, PATIENCE = 0.05, 0.02, 0.1
+CALM, PATIENCE = 0.02, 0.1
 """A queue that has not been as short as CALM seconds of work for PATIENCE seconds is no burst: then no
-more than STANDING seconds of work may wait, since a queue that stands makes all slow and nobody faster
+more than STANDING_QUEUE seconds of work may wait, since a queue that stands makes all slow and nobody faster
 (CoDel: Nichols and Jacobson, 2012)."""
 TRUST = 0.5
 """The part of an estimated time that a deadline must leave."""
@@ -85,7 +84,7 @@ class Admission:
     """
 
     def __init__(self, max_queue: float = MAX_QUEUE, rate: float = math.inf) -> None:
-        checks.real("max_queue", max_queue, STANDING, math.inf)
+        checks.real("max_queue", max_queue, STANDING_QUEUE, math.inf)
         self.max_queue = max_queue
         self.refused = 0
         self._lock = threading.Lock()
@@ -146,7 +145,7 @@ class Admission:
         light = self.queues[0]
         if self._seconds(light, light.work) <= CALM:
             self._calm_at = now
-        return self.max_queue if now - self._calm_at < PATIENCE else STANDING
+        return self.max_queue if now - self._calm_at < PATIENCE else STANDING_QUEUE
 
     def _check(self, queue: Queue, job: Job) -> None:
         now, light = time.monotonic(), self.queues[0]

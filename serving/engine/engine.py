@@ -28,11 +28,11 @@ from serving.engine.scheduler import Turns
 from serving.engine.session import StepSession
 from serving.engine.timed import StepClock
 from serving.errors import DeadlineExceeded, ServingError, Unavailable
+from serving.limits import PREFIX_CACHE
 
 log = logging.getLogger(__name__)
 
 MAX_ROWS = 256
-PREFIX_CACHE = 64 * 2**20
 LOOK = 0.02
 """Seconds between two looks at jobs that wait for their caller."""
 

@@ -5,10 +5,11 @@ import time
 import pytest
 
 from serving.engine import admission as module
-from serving.engine.admission import MAX_JOBS, PATIENCE, STANDING, Admission, Rate
+from serving.engine.admission import MAX_JOBS, PATIENCE, Admission, Rate
 from serving.engine.job import Draw, Read
 from serving.engine.sampling import SamplingParameters
 from serving.errors import DeadlineExceeded, Exhausted, InvalidArgument
+from serving.limits import STANDING_QUEUE
 
 
 class Clock:
@@ -56,7 +57,7 @@ def test_a_queue_that_stands_is_kept_short_until_it_was_short_by_itself(clock: C
     assert all(let_in(admission, job) for job in jobs)
     clock.now += 2 * PATIENCE
     assert not let_in(admission, draw())
-    standing = int(STANDING * 100)
+    standing = int(STANDING_QUEUE * 100)
     for job in jobs[standing:]:
         admission.left(job)
     assert let_in(admission, draw()), "as much as may stand is ahead of it"
