@@ -209,10 +209,6 @@ class Host:
         """That of the engine that is nearest to refusing calls, 0 to 1."""
         return max((engine.admission.pressure for _, engine in self.served()), default=0.0)
 
-    def engines(self) -> dict[str, Engine]:
-        """The engines of the models that are served, by the models' full names."""
-        return {model.full_name: engine for model, engine in self.served()}
-
     def running(self) -> list[Engine]:
         """Every engine that has calls or may get some, those of retired models too."""
         return list(self._begun.values())

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from serving import aliases
@@ -137,6 +137,15 @@ class Repository:
         self.catalogue = Catalogue({}, {}, default)
         self._versions: dict[Path, Version] = {}
         self._others: dict[Refusal, None] = {}
+        self._is_reconsidering = False
+
+    def reconsider(self) -> None:
+        """Let the next `load` look again at versions that were refused; from any thread.
+
+        Otherwise it does so only once their files were written anew. A machine that had no time or memory
+        to try one out may have both now.
+        """
+        self._is_reconsidering = True
 
     @property
     def refusals(self) -> list[Refusal]:
@@ -156,6 +165,11 @@ class Repository:
         """
         self._check_path()
         self._others = {}
+        if self._is_reconsidering:
+            self._is_reconsidering = False
+            self._versions = {
+                f: replace(v, stamp=()) if v.reason else v for f, v in self._versions.items()
+            }
         with Verification(self.max_rows) as trial:
             verify = trial.verify if self.max_rows else check
             versions = {f: self._look(f, begin, verify) for f in self._folders()}
@@ -184,7 +198,7 @@ class Repository:
         self._others[Refusal(path, printable(reason))] = None
 
     def _folders(self) -> Iterator[Path]:
-        for name in self._inside(self.path, NAME):
+        for name in sorted(self._inside(self.path, NAME)):
             try:
                 yield from sorted(self._inside(name, VERSION), key=lambda p: int(p.name))
             except OSError as error:
@@ -192,7 +206,7 @@ class Repository:
 
     @staticmethod
     def _inside(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
-        return sorted(p for p in folder.iterdir() if pattern.fullmatch(p.name) and p.is_dir())
+        return [p for p in folder.iterdir() if pattern.fullmatch(p.name) and p.is_dir()]
 
     def _look(
         self,

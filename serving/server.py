@@ -18,7 +18,7 @@ from serving.api.health import NOT_SERVING, SERVING, HealthServicer
 from serving.api.layers import Layers
 from serving.api.models import ModelService
 from serving.api.service import GenerationService
-from serving.api.shield import parsing, shielded
+from serving.api.shield import messages, shielded
 from serving.api.slow_readers import SlowReaders
 from serving.config import ServerConfig
 from serving.errors import Unavailable
@@ -81,11 +81,11 @@ class Server:
             NotFound: there is no model to serve.
         """
         self._health.set("", NOT_SERVING)
-        self._server = self._build()
-        self.port = self._bind(self._server)
-        self.observation.start()
-        await self._server.start()
         try:
+            self.observation.start()
+            self._server = self._build()
+            self.port = self._bind(self._server)
+            await self._server.start()
             await asyncio.to_thread(self.host.start)
         except BaseException:
             await self.stop(0)
@@ -114,7 +114,7 @@ class Server:
             SlowReaders(self.config.read_timeout),
             shielded,
             Callers(tokens),
-            parsing,
+            messages,
             unknown=self.observation.layer.unknown,
         )
         server = grpc.aio.server(
@@ -137,7 +137,8 @@ class Server:
         return ", ".join(f"{m.name}@{m.version}" for m in self.host.models())
 
     def reload_soon(self) -> None:
-        """Look at the repository again, without waiting for the interval's end."""
+        """Look at the repository again, without waiting for the interval's end, and at what was refused."""
+        self.host.repository.reconsider()
         self._reloader.ask()
 
     async def _reload(self) -> None:

@@ -76,10 +76,10 @@ class Verification:
         finally:
             timer.cancel()
         reason = _reason(line)
-        if reason is None:
-            self._end()
-            return f"trying it out {_how_it_ended(process.returncode)}"
-        return reason
+        if reason is not None:
+            return reason
+        self._end()
+        return f"trying it out {'gave no verdict' if line else _how_it_ended(process.returncode)}"
 
     def _end(self) -> None:
         if self._process is not None:
@@ -121,7 +121,7 @@ def _reason(line: bytes) -> str | None:
         match json.loads(line):
             case {"reason": str(reason)}:
                 return reason
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     return None
 

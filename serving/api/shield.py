@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 from serving.api.status import abort
 from serving.api.surrounding import Context, converted, surrounded
 from serving.errors import InvalidArgument, ServingError
+from serving.options import MAX_ANSWER
 
 log = logging.getLogger(__name__)
 
@@ -24,14 +25,16 @@ def shielded(method: str, handler: "Handler") -> "Handler":
     return surrounded(handler, Shield)
 
 
-def parsing(method: str, handler: "Handler") -> "Handler":
-    """A layer that parses requests, since grpc itself answers a malformed one with UNKNOWN.
+def messages(method: str, handler: "Handler") -> "Handler":
+    """A layer that parses requests and serializes answers, which grpc does without a word to the caller.
 
-    The innermost, so that nothing is parsed for a caller who is refused.
+    grpc answers a malformed request with UNKNOWN, and counts an answer that is too large as given. The
+    innermost layer, so that nothing is parsed for a caller who is refused.
     """
-    if handler.request_deserializer is None:
+    parse, serialize = handler.request_deserializer, handler.response_serializer
+    if parse is None or serialize is None:
         return handler
-    return converted(handler, partial(parsed, handler.request_deserializer))
+    return converted(handler, partial(parsed, parse), partial(serialized, serialize))
 
 
 class Shield:
@@ -64,3 +67,14 @@ def parsed(deserializer: Callable[[bytes], Any], content: bytes) -> Any:
         return deserializer(content)
     except DecodeError:
         raise InvalidArgument("request", "is no message of the method's type") from None
+
+
+def serialized(serializer: Callable[[Any], bytes], message: Any) -> bytes:
+    """The bytes of an answer; raises InvalidArgument if it has more than MAX_ANSWER."""
+    content = serializer(message)
+    if len(content) > MAX_ANSWER:
+        raise InvalidArgument(
+            "request",
+            f"its answer has {len(content):,} bytes, and may have {MAX_ANSWER:,}: ask for less at a time",
+        )
+    return content

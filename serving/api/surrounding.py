@@ -25,7 +25,7 @@ _KINDS = {
 
 def surrounded(handler: "Handler", around: Around) -> "Handler":
     """A handler whose every call runs inside `around`."""
-    return _remade(handler, handler.request_deserializer, lambda b: _inside(b, around))
+    return _remade(handler, lambda b: _inside(b, around))
 
 
 def preceded(handler: "Handler", check: Callable[[Context], None]) -> "Handler":
@@ -35,26 +35,24 @@ def preceded(handler: "Handler", check: Callable[[Context], None]) -> "Handler":
         check(context)
         return request
 
-    return _remade(handler, handler.request_deserializer, lambda b: _after(b, checked))
+    return _remade(handler, lambda b: _after(b, checked))
 
 
-def converted(handler: "Handler", convert: Conversion) -> "Handler":
-    """A handler that takes bytes, and makes its request of them by `convert`."""
+def converted(handler: "Handler", request: Conversion, response: Conversion) -> "Handler":
+    """A handler that takes and gives bytes: of each message it makes the other by these."""
 
-    def made(request: Any, context: Context) -> Any:
-        return _each(convert, request) if handler.request_streaming else convert(request)
+    def made(content: Any, context: Context) -> Any:
+        return _each(request, content) if handler.request_streaming else request(content)
 
-    return _remade(handler, None, lambda b: _after(b, made))
-
-
-def _remade(
-    handler: "Handler", deserializer: Conversion | None, wrap: Callable[[Any], Any]
-) -> "Handler":
     kind, make = _KINDS[handler.request_streaming, handler.response_streaming]
-    behaviour = wrap(getattr(handler, kind))
+    return make(_before(_after(getattr(handler, kind), made), response))
+
+
+def _remade(handler: "Handler", wrap: Callable[[Any], Any]) -> "Handler":
+    kind, make = _KINDS[handler.request_streaming, handler.response_streaming]
     return make(
-        behaviour,
-        request_deserializer=deserializer,
+        wrap(getattr(handler, kind)),
+        request_deserializer=handler.request_deserializer,
         response_serializer=handler.response_serializer,
     )
 
@@ -80,6 +78,18 @@ def _after(behaviour: Any, prepare: Callable[[Any, Context], Any]) -> Any:
         async with aclosing(behaviour(prepare(request, context), context)) as responses:
             async for response in responses:
                 yield response
+
+    return stream if isasyncgenfunction(behaviour) else call
+
+
+def _before(behaviour: Any, convert: Conversion) -> Any:
+    async def call(request: Any, context: Context) -> Any:
+        return convert(await behaviour(request, context))
+
+    async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
+        async with aclosing(behaviour(request, context)) as responses:
+            async for response in responses:
+                yield convert(response)
 
     return stream if isasyncgenfunction(behaviour) else call
 

@@ -34,11 +34,6 @@ class Remaining:
         self.root: Node | None = None
         self.size = 0
 
-    @property
-    def is_exhausted(self) -> bool:
-        """Whether nothing is left at all."""
-        return self.root is not None and not (self.root.share * self.root.left).any()
-
     def visit(self, path: Sequence[int], weights: Float64) -> Float64:
         """What is left of each token's mass after a path, [V]; its shares are noted on the first visit.
 

@@ -63,7 +63,6 @@ class Engine:
         self.max_rows = max_rows
         self.prefix_cache = prefix_cache
         self.admission = Admission(max_queue)
-        self.turns = 0
         self.beats = 0
         self.failure = ""
         self.contexts: Contexts
@@ -191,7 +190,7 @@ class Engine:
             with suppress(InvalidStateError, RuntimeError):  # it is being answered just now
                 job.fail(error)
         for job in waiting:
-            self.ledger.turn_away(job)
+            self._turn_away(job)
 
     def _take_in(self) -> bool:
         """Move submitted jobs to their lanes; waits when idle. False when all is done."""
@@ -225,8 +224,12 @@ class Engine:
             log.exception("a job of %s cannot be begun", self.manifest.name)
             job.fail(ServingError("the model failed"))
             if self._number not in self._entries:
-                self.admission.left(job)
-                self.ledger.turn_away(job)
+                self._turn_away(job)
+
+    def _turn_away(self, job: Job) -> None:
+        """Count out a job that was let in and has not begun."""
+        self.admission.left(job)
+        self.ledger.turn_away(job)
 
     def _add(self, job: Job) -> None:
         self._number += 1
@@ -255,7 +258,6 @@ class Engine:
         if lane.has_more:
             self.admission.measured(lane.begun, seconds, is_light=is_light)
         lane.begun = 0
-        self.turns += 1
         self.beats += 1
 
     def _lap(self) -> float:

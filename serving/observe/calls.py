@@ -81,10 +81,10 @@ class Call:
         self._begun = 0.0
 
     async def __aenter__(self) -> None:
-        self._begun = self.metrics.begin()
         request_id = id_of(self.context.invocation_metadata() or ())
         self.context.set_trailing_metadata(((HEADER, request_id),))
         self.begin(request_id)
+        self._begun = self.metrics.begin()  # the last, since what raises here is not ended
 
     async def __aexit__(
         self,

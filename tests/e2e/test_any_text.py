@@ -47,8 +47,16 @@ TEXTS = {
 }
 
 
-@pytest.mark.parametrize("name", ["gru", "cnn", "transformer-modern"])
-@pytest.mark.parametrize("text", TEXTS)
+CASES = [(text, "gru") for text in TEXTS] + [
+    ("sentences", "cnn"),
+    ("hebrew", "cnn"),
+    ("sentences", "transformer-modern"),
+    ("decomposed", "transformer-modern"),
+]
+"""Each text once, and architectures of each kind on the longest and on one that is not of plain letters."""
+
+
+@pytest.mark.parametrize(("text", "name"), CASES)
 def test_any_text_goes_the_whole_way(tmp_path: Path, text: str, name: str) -> None:
     assert name in MODELS
     lines = TEXTS[text]

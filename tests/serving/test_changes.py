@@ -139,6 +139,26 @@ def test_a_repository_that_is_empty_or_gone_changes_nothing(repository: Reposito
     assert names(repository) == ["models/good@2"]
 
 
+def test_what_was_refused_is_looked_at_again_only_when_it_is_asked_for(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine too busy to try a version out in time refused it until its files were written anew."""
+    publish(repository.path, model_bytes(), version=2)
+
+    def busy(*arguments: object) -> Model:
+        raise BadModel("trying it out took too long")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(repository_module, "load_version", busy)
+        repository.load()
+    repository.load()
+    assert names(repository) == ["models/good@1"]
+    repository.reconsider()
+    repository.load()
+    assert names(repository) == ["models/good@1", "models/good@2"]
+    assert reasons(repository) == []
+
+
 def test_an_alias_follows_its_file(repository: Repository) -> None:
     folder = repository.path / "good"
     publish(repository.path, model_bytes(), version=2)

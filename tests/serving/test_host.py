@@ -38,7 +38,7 @@ def test_a_call_keeps_its_engine_while_others_get_the_new_one(host: Host) -> Non
     host.reload()
     new_model, new_engine = host.take("good")
     assert (model.version, new_model.version) == (1, 2)
-    assert list(host.engines().values()) == [new_engine]
+    assert [engine for _, engine in host.served()] == [new_engine]
     assert engine in host.running()
     job = Read([[1, 2]])
     engine.submit(job)
@@ -55,7 +55,9 @@ def test_a_retired_engine_is_not_listed_when_it_ends(
 ) -> None:
     _, engine = host.find("good")
     listed: list[bool] = []
-    monkeypatch.setattr(engine, "close", lambda: listed.append(engine in host.engines().values()))
+    monkeypatch.setattr(
+        engine, "close", lambda: listed.append(engine in [served for _, served in host.served()])
+    )
     publish_another(host, 2)
     shutil.rmtree(host.repository.path / "good" / "1")
     host.reload()
@@ -106,7 +108,7 @@ def test_nothing_is_found_before_the_models_are_loaded(tmp_path: Path) -> None:
     host = Host(Repository(tmp_path), 8)
     with pytest.raises(Unavailable, match="still being loaded"):
         host.find("")
-    assert (host.models(), host.engines()) == ([], {})
+    assert host.models() == []
     with pytest.raises(NotFound, match="no model that can be served"):
         host.start()
 

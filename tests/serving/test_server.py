@@ -22,6 +22,7 @@ from serving import repository as repository_module
 from serving.client import Client
 from serving.config import ServerConfig
 from serving.errors import InvalidArgument, NotFound, Unavailable
+from serving.observe.config import ObserveConfig
 from serving.placement import Placement
 from serving.repository import Model, Repository
 from serving.server import Server, run
@@ -168,6 +169,20 @@ def test_two_servers_do_not_share_a_port(repository: Path) -> None:
         running(ServerConfig(repository, f"127.0.0.1:{server.port}")),
     ):
         pass
+
+
+def test_a_server_that_cannot_start_leaves_no_port_bound(repository: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        observe = ObserveConfig("127.0.0.1:0")
+        server = Server(ServerConfig(repository, address, observe=observe))
+        with pytest.raises(Unavailable, match="--listen"):
+            asyncio.run(server.start())
+    with socket.socket() as free:
+        assert server.observation.endpoint
+        free.bind(("127.0.0.1", server.observation.endpoint.port))
 
 
 def test_a_server_without_a_model_does_not_start(tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def test_a_cancelled_call_frees_its_rows(repository: Path) -> None:
             wait_until(lambda: engine.active_rows > 0)
             assert call.cancel()
             wait_until(lambda: engine.active_rows == 0)
-        assert engine.turns < 500
+        assert engine.beats < 500
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

@@ -8,8 +8,9 @@ import grpc
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
+from serving.api import shield
 from serving.api.layers import Layers
-from serving.api.shield import Shield, parsing, shielded
+from serving.api.shield import Shield, messages, shielded
 from serving.errors import DeadlineExceeded, NotFound
 
 SECRET = "/srv/secret: 0x7f"
@@ -48,7 +49,7 @@ def answer(handlers: dict[str, Any], kind: str, content: bytes, **call: Any) -> 
     """What a caller gets from a server with those handlers: bytes, or the error."""
 
     async def ask() -> Any:
-        server = grpc.aio.server(interceptors=[Layers(shielded, parsing)])
+        server = grpc.aio.server(interceptors=[Layers(shielded, messages)])
         server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("test.S", handlers)])
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
@@ -95,6 +96,19 @@ def test_bytes_that_are_no_message_are_an_invalid_argument(kind: str, content: b
     error = answer(failing(None), kind, content)
     assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert error.details() == "request: is no message of the method's type"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_answer_that_is_too_large_is_told_and_not_logged(
+    kind: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was counted as given, and grpc logged a traceback and told the caller nothing of use."""
+    monkeypatch.setattr(shield, "MAX_ANSWER", 10)
+    assert answer(failing(None), kind, StringValue(value="x" * 8).SerializeToString())
+    error = answer(failing(None), kind, StringValue(value="x" * 9).SerializeToString())
+    assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "has 11 bytes, and may have 10: ask for less" in error.details()
+    assert not caplog.records
 
 
 def test_a_caller_who_leaves_as_the_error_comes_leaves_no_trace_in_the_log(

@@ -13,7 +13,7 @@ from makemore.v1 import generation_service_pb2 as pb
 from makemore.v1.generation_service_pb2_grpc import GenerationServiceStub
 from serving.api.caller import Callers
 from serving.api.layers import Layers
-from serving.api.shield import parsing, shielded
+from serving.api.shield import messages, shielded
 from serving.api.slow_readers import SlowReaders
 from serving.errors import NotFound
 from serving.host import Host
@@ -48,7 +48,7 @@ def calling(handler: Any, call: Callable[[Any], Any], read_timeout: float = 30.0
             SlowReaders(read_timeout),
             shielded,
             Callers(),
-            parsing,
+            messages,
             unknown=observing.unknown,
         )
         server = grpc.aio.server(interceptors=[layers])
