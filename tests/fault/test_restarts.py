@@ -116,6 +116,7 @@ def test_no_call_is_lost_when_replicas_are_restarted() -> None:
     assert callers.calls > 50
 
 
+@pytest.mark.fault
 def test_a_client_that_knows_nothing_of_health_and_retries_loses_calls(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
