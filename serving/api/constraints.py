@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from makemore.v1 import generation_service_pb2 as pb
 from serving import checks
-from serving.api.request import at, check_list, check_text, max_length_of
+from serving.api.request import At, check_list, check_text, max_length_of
 from serving.constraints.automaton import Automaton, Rules
 from serving.constraints.masks import Bounds
 from serving.constraints.taken import Known
@@ -54,7 +54,7 @@ def compiled(alphabet: tuple[str, ...], rules: Rules) -> Automaton:
 
 def rules_of(asked: pb.Constraints, forbidden: Sequence[str]) -> Rules:
     """The rules about characters, and the server's own list; raises InvalidArgument."""
-    with at("constraints.{}"):
+    with At("constraints.{}"):
         check_list("forbidden_substrings", asked.forbidden_substrings, *MAX_FORBIDDEN)
         check_text("pattern", asked.pattern, MAX_PATTERN)
         check_text("suffix", asked.suffix, MAX_PART)
@@ -87,8 +87,10 @@ async def resolve(
         InvalidArgument: a field is out of its range, or no string can keep to all of them.
         FailedPrecondition: the model came without a list of its training part.
     """
+    if not forbidden and not asked.ByteSize():
+        return unconstrained(manifest.max_length)
     max_length = max_length_of(asked, len(prefix), manifest.max_length)
-    with at("constraints.{}"):
+    with At("constraints.{}"):
         checks.whole("min_length", asked.min_length, 0, max_length)
     rules = rules_of(asked, forbidden)
     bounds = None
@@ -103,11 +105,18 @@ async def resolve(
 
 
 @lru_cache(maxsize=256)
+def unconstrained(max_length: int) -> Resolved:
+    """What most calls ask for: nothing."""
+    selection = selection_of(pb.Constraints(), None, None)
+    return Resolved(0, max_length, Rules(), None, False, selection)
+
+
+@lru_cache(maxsize=256)
 def bounds_of(
     alphabet: tuple[str, ...], rules: Rules, shortest: int, longest: int, prefix: tuple[int, ...]
 ) -> Bounds:
     """Rules and lengths together; raises InvalidArgument if no string keeps to them."""
-    with at("constraints.{}"):
+    with At("constraints.{}"):
         bounds = Bounds(compiled(alphabet, rules), shortest, longest, prefix)
         if not bounds.is_satisfiable:
             given = [name for name, value in asdict(rules).items() if value]
@@ -121,7 +130,7 @@ def bounds_of(
 
 def selection_of(asked: pb.Constraints, known: Known | None, accepted: Bounds | None) -> Selection:
     """Which strings are thrown away; raises InvalidArgument and FailedPrecondition."""
-    with at("constraints.{}"):
+    with At("constraints.{}"):
         check_list("exclude", asked.exclude, *MAX_EXCLUDED)
         if asked.HasField("max_attempts_per_sample"):
             checks.whole("max_attempts_per_sample", asked.max_attempts_per_sample, 1, MAX_ATTEMPTS)

@@ -30,10 +30,25 @@ SHORTFALL_REASONS = {
 
 @dataclass(frozen=True)
 class Drawing:
-    """A request understood: the job, and the settings that make the same strings again."""
+    """A request understood: the job, what was asked of its strings, and what that comes to."""
 
     job: Draw
-    settings: pb.Settings
+    asked: pb.Constraints
+    resolved: constraints.Resolved
+
+    def settings(self) -> pb.Settings:
+        """Those that make the same strings again."""
+        parameters = self.job.parameters
+        sampling = pb.Sampling(
+            temperature=parameters.temperature,
+            top_k=parameters.top_k,
+            top_p=parameters.top_p,
+            min_p=parameters.min_p,
+            seed=parameters.seed,
+        )
+        return pb.Settings(
+            sampling=sampling, constraints=constraints.settings_of(self.asked, self.resolved)
+        )
 
 
 async def drawing_of(
@@ -74,17 +89,7 @@ async def drawing_of(
         caller=caller(),
         partial_at=partial_at(deadline) if request.allow_partial else None,
     )
-    sampling = pb.Sampling(
-        temperature=parameters.temperature,
-        top_k=parameters.top_k,
-        top_p=parameters.top_p,
-        min_p=parameters.min_p,
-        seed=parameters.seed,
-    )
-    settings = pb.Settings(
-        sampling=sampling, constraints=constraints.settings_of(request.constraints, resolved)
-    )
-    return Drawing(job, settings)
+    return Drawing(job, request.constraints, resolved)
 
 
 def partial_at(deadline: float | None) -> float | None:

@@ -4,8 +4,7 @@ Knows the messages, but neither gRPC nor the engine.
 """
 
 import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from makemore.v1 import generation_service_pb2 as pb
 from serving import checks
@@ -15,13 +14,20 @@ from serving.manifest import Manifest
 from serving.vocabulary import normalise
 
 
-@contextmanager
-def at(path: str) -> Iterator[None]:
-    """Name the field of an InvalidArgument as the caller knows it: `{}` stands for its own name."""
-    try:
-        yield
-    except InvalidArgument as error:
-        raise InvalidArgument(path.format(error.field), error.description) from None
+class At:
+    """Names the field of an InvalidArgument as the caller knows it: `{}` stands for its own name."""
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        """Nothing is to be done before."""
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, InvalidArgument):
+            raise InvalidArgument(self._path.format(error.field), error.description) from None
 
 
 def encode_prefix(text: str, manifest: Manifest, field: str = "prefix") -> list[int]:
@@ -33,7 +39,7 @@ def encode_prefix(text: str, manifest: Manifest, field: str = "prefix") -> list[
             f"has {len(prefix):,} characters; the model makes strings of at most "
             f"{manifest.max_length}",
         )
-    with at(field):
+    with At(field):
         return manifest.vocabulary.encode(prefix)
 
 
@@ -44,7 +50,7 @@ def parameters_of(asked: pb.Sampling, recommended: SamplingParameters) -> Sampli
         found: float = getattr(asked if asked.HasField(name) else recommended, name)  # type: ignore[arg-type]
         return found
 
-    with at("sampling.{}"):
+    with At("sampling.{}"):
         return SamplingParameters(
             temperature=value("temperature"),
             top_k=int(value("top_k")),
@@ -58,7 +64,7 @@ def max_length_of(asked: pb.Constraints, prefix: int, longest: int) -> int:
     """The longest string, prefix included."""
     if not asked.HasField("max_length"):
         return longest
-    with at("constraints.{}"):
+    with At("constraints.{}"):
         checks.whole("max_length", asked.max_length, max(prefix, 1), longest)
     return asked.max_length
 

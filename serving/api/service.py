@@ -78,7 +78,7 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
             model=model.full_name,
             model_digest=model.digest,
             seed=job.parameters.seed,
-            settings=drawing.settings,
+            settings=drawing.settings(),
             usage=usage_message(job, outcome.usage, arrived),
             shortfall_reason=SHORTFALL_REASONS[outcome.shortfall],
         )
@@ -97,7 +97,7 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
             model=model.full_name,
             model_digest=model.digest,
             seed=drawing.job.parameters.seed,
-            settings=drawing.settings,
+            settings=drawing.settings(),
         )
         async with aclosing(stream(drawing.job, engine, self._mailbox, header)) as responses:
             async for response in responses:

@@ -30,22 +30,26 @@ def surrounded(handler: "Handler", around: Around) -> "Handler":
 
 def preceded(handler: "Handler", check: Callable[[Context], None]) -> "Handler":
     """A handler before whose every call `check` is called, which may raise."""
-
-    def checked(request: Any, context: Context) -> Any:
-        check(context)
-        return request
-
-    return _remade(handler, lambda b: _after(b, checked))
+    return _remade(handler, lambda b: _after(b, check))
 
 
 def converted(handler: "Handler", request: Conversion, response: Conversion) -> "Handler":
     """A handler that takes and gives bytes: of each message it makes the other by these."""
+    kind, make = _KINDS[handler.request_streaming, handler.response_streaming]
+    behaviour: Any = getattr(handler, kind)
 
-    def made(content: Any, context: Context) -> Any:
+    def made(content: Any) -> Any:
         return _each(request, content) if handler.request_streaming else request(content)
 
-    kind, make = _KINDS[handler.request_streaming, handler.response_streaming]
-    return make(_before(_after(getattr(handler, kind), made), response))
+    async def call(content: Any, context: Context) -> Any:
+        return response(await behaviour(made(content), context))
+
+    async def stream(content: Any, context: Context) -> AsyncIterator[Any]:
+        async with aclosing(behaviour(made(content), context)) as answers:
+            async for answer in answers:
+                yield response(answer)
+
+    return make(stream if isasyncgenfunction(behaviour) else call)
 
 
 def _remade(handler: "Handler", wrap: Callable[[Any], Any]) -> "Handler":
@@ -70,26 +74,16 @@ def _inside(behaviour: Any, around: Around) -> Any:
     return stream if isasyncgenfunction(behaviour) else call
 
 
-def _after(behaviour: Any, prepare: Callable[[Any, Context], Any]) -> Any:
+def _after(behaviour: Any, check: Callable[[Context], None]) -> Any:
     async def call(request: Any, context: Context) -> Any:
-        return await behaviour(prepare(request, context), context)
+        check(context)
+        return await behaviour(request, context)
 
     async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
-        async with aclosing(behaviour(prepare(request, context), context)) as responses:
-            async for response in responses:
-                yield response
-
-    return stream if isasyncgenfunction(behaviour) else call
-
-
-def _before(behaviour: Any, convert: Conversion) -> Any:
-    async def call(request: Any, context: Context) -> Any:
-        return convert(await behaviour(request, context))
-
-    async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
+        check(context)
         async with aclosing(behaviour(request, context)) as responses:
             async for response in responses:
-                yield convert(response)
+                yield response
 
     return stream if isasyncgenfunction(behaviour) else call
 
