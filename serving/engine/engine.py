@@ -252,8 +252,7 @@ class Engine:
         is_light = self._order.is_light_next(light, heavy)
         lane = self._lanes[0 if is_light else 1]
         lane.turn(self._is_interrupted)
-        seconds = self._lap()
-        if light and heavy:
+        if (seconds := self._lap()) and light and heavy:
             self._order.spent(seconds, is_light)
         if lane.has_more:
             self.admission.measured(lane.begun, seconds, is_light=is_light)
