@@ -108,7 +108,7 @@ def test_nothing_is_found_before_the_models_are_loaded(tmp_path: Path) -> None:
     host = Host(Repository(tmp_path), 8)
     with pytest.raises(Unavailable, match="still being loaded"):
         host.find("")
-    assert host.models() == []
+    assert (host.models(), host.served()) == ([], [])
     with pytest.raises(NotFound, match="no model that can be served"):
         host.start()
 
