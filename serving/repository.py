@@ -7,7 +7,7 @@ and so is what was loaded from its folder before.
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -163,7 +163,7 @@ class Repository:
             NotFound: the folder is not there, or cannot be read.
             Unavailable: raised by `begin`, to end it all.
         """
-        self._check_path()
+        names = self._names()
         self._others = {}
         if self._is_reconsidering:
             self._is_reconsidering = False
@@ -172,7 +172,7 @@ class Repository:
             }
         with Verification(self.max_rows) as trial:
             verify = trial.verify if self.max_rows else check
-            versions = {f: self._look(f, begin, verify) for f in self._folders()}
+            versions = {f: self._look(f, begin, verify) for f in self._folders(names)}
         kept = self._irreplaceable(versions)
         catalogue = self._catalogue_of({**kept, **versions})
         meant = _default_of(self.catalogue)
@@ -183,22 +183,21 @@ class Repository:
             self._refuse(folder, "is gone, but served on: there is nothing to take its place")
         self._versions, self.catalogue = {**kept, **versions}, catalogue
 
-    def _check_path(self) -> None:
+    def _names(self) -> list[Path]:
+        """The folders of models; raises NotFound."""
         try:
-            os.listdir(self.path)
+            return sorted(self._inside(self.path, NAME))
         except (FileNotFoundError, NotADirectoryError):
             what = "is no folder of models; publish one with makemore export"
         except OSError as error:
             what = f"cannot be read: {error.strerror}"
-        else:
-            return
         raise NotFound(f"{self.path} {what}")
 
     def _refuse(self, path: Path, reason: str) -> None:
         self._others[Refusal(path, printable(reason))] = None
 
-    def _folders(self) -> Iterator[Path]:
-        for name in sorted(self._inside(self.path, NAME)):
+    def _folders(self, names: Iterable[Path]) -> Iterator[Path]:
+        for name in names:
             try:
                 yield from sorted(self._inside(name, VERSION), key=lambda p: int(p.name))
             except OSError as error:

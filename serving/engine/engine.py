@@ -198,8 +198,8 @@ class Engine:
             return False
         idle = not any(lane.has_work for lane in self._lanes)
         while idle or not self._inbox.empty():
-            try:
-                job = self._inbox.get(timeout=self._patience())
+            try:  # jobs that wait for their caller have deadlines, which nobody else looks at
+                job = self._inbox.get(timeout=LOOK if self._entries else None)
             except Empty:
                 return True
             if idle:
@@ -211,10 +211,6 @@ class Engine:
                 self._try_to_add(job)
             idle = False
         return True
-
-    def _patience(self) -> float | None:
-        """Seconds to wait for something to do; jobs that wait for their caller have deadlines."""
-        return LOOK if self._entries else None
 
     def _try_to_add(self, job: Job) -> None:
         """Take a job in; one that cannot be is answered, and costs the others nothing."""
@@ -252,7 +248,8 @@ class Engine:
         is_light = self._order.is_light_next(light, heavy)
         lane = self._lanes[0 if is_light else 1]
         lane.turn(self._is_interrupted)
-        if (seconds := self._lap()) and light and heavy:
+        seconds = self._lap()
+        if light and heavy:
             self._order.spent(seconds, is_light)
         if lane.has_more:
             self.admission.measured(lane.begun, seconds, is_light=is_light)
