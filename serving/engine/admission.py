@@ -16,10 +16,11 @@ from serving.limits import MAX_QUEUE, STANDING_QUEUE
 
 MAX_JOBS = (4096, 64)
 """Jobs under way at most: light ones, heavy ones."""
-CALM, PATIENCE = 0.02, 0.1
-"""A queue that has not been as short as CALM seconds of work for PATIENCE seconds is no burst: then no
-more than STANDING_QUEUE seconds of work may wait, since a queue that stands makes all slow and nobody faster
-(CoDel: Nichols and Jacobson, 2012)."""
+CALM, PATIENCE, RECOVERY = 0.02, 0.05, 0.1
+"""A queue that has been longer than CALM seconds of work for PATIENCE seconds is no burst: no more than
+STANDING_QUEUE seconds of work may wait from then on, since a queue that stands makes all slow and nobody
+faster (CoDel: Nichols and Jacobson, 2012), until it has been shorter for RECOVERY seconds. One short moment
+is not enough: a load that is too much has many, and would come in a burst after each."""
 TRUST = 0.5
 """The part of an estimated time that a deadline must leave."""
 MEMORY = 0.5
@@ -89,7 +90,8 @@ class Admission:
         self.refused = 0
         self._lock = threading.Lock()
         self.queues = tuple(Queue(most, rate) for most in MAX_JOBS)
-        self._calm_at = time.monotonic()
+        self._is_standing = False
+        self._expected_at = time.monotonic()  # when the queue was last as that says
 
     @property
     def pressure(self) -> float:
@@ -143,9 +145,12 @@ class Admission:
     def _bound(self, now: float) -> float:
         """Seconds of light work that may wait now."""
         light = self.queues[0]
-        if self._seconds(light, light.work) <= CALM:
-            self._calm_at = now
-        return self.max_queue if now - self._calm_at < PATIENCE else STANDING_QUEUE
+        is_long = self._seconds(light, light.work) > CALM
+        if is_long == self._is_standing:
+            self._expected_at = now
+        elif now - self._expected_at >= (PATIENCE if is_long else RECOVERY):
+            self._is_standing, self._expected_at = is_long, now
+        return STANDING_QUEUE if self._is_standing else self.max_queue
 
     def _check(self, queue: Queue, job: Job) -> None:
         now, light = time.monotonic(), self.queues[0]

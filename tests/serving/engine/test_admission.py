@@ -5,7 +5,7 @@ import time
 import pytest
 
 from serving.engine import admission as module
-from serving.engine.admission import MAX_JOBS, PATIENCE, Admission, Rate
+from serving.engine.admission import MAX_JOBS, PATIENCE, RECOVERY, Admission, Rate
 from serving.engine.job import Draw, Read
 from serving.engine.sampling import SamplingParameters
 from serving.errors import DeadlineExceeded, Exhausted, InvalidArgument
@@ -64,6 +64,12 @@ def test_a_queue_that_stands_is_kept_short_until_it_was_short_by_itself(clock: C
     assert not let_in(admission, draw())
     for job in jobs[:standing]:
         admission.left(job)
+    more = [draw() for _ in range(100)]
+    more = [job for job in more if let_in(admission, job)]
+    assert len(more) == standing, "a moment does not make it short"
+    for job in more:
+        admission.left(job)
+    clock.now += 2 * RECOVERY
     assert sum(let_in(admission, draw()) for _ in range(300)) == 200, "one more waits already"
 
 
