@@ -16,7 +16,7 @@ from serving.limits import MAX_QUEUE, STANDING_QUEUE
 
 MAX_JOBS = (4096, 64)
 """Jobs under way at most: light ones, heavy ones."""
-CALM, PATIENCE, RECOVERY = 0.02, 0.05, 0.1
+CALM, PATIENCE, RECOVERY = 0.02, 0.03, 0.1
 """A queue that has been longer than CALM seconds of work for PATIENCE seconds is no burst: no more than
 STANDING_QUEUE seconds of work may wait from then on, since a queue that stands makes all slow and nobody
 faster (CoDel: Nichols and Jacobson, 2012), until it has been shorter for RECOVERY seconds. One short moment

@@ -7,6 +7,9 @@ from typing import Protocol
 
 LEAD = 0.02
 """Seconds by which one lane may be ahead of the other."""
+QUANTUM = 16
+"""Rows that a job gets at a time at least, if there are so many: few rows of each of many jobs take longer
+to set up than to run."""
 REMEMBERED = 1024
 """Callers whose work is kept in mind before those who have nothing to do are forgotten."""
 
@@ -105,7 +108,7 @@ class FairQueue:
         """How many rows a job gets at a time."""
         if len(self._waiting) == 1:
             return free
-        return min(max(free // len(self._waiting), 1), max(self._half - job.held, 0))
+        return min(max(free // len(self._waiting), QUANTUM), free, max(self._half - job.held, 0))
 
     def settle(self, job: Asking, work: int) -> None:
         """One of a job's rows has ended with so much work done; it may ask for others."""
