@@ -19,7 +19,7 @@ from tests.serving.process import SERVE, serving
 OPEN_DOOR = [sys.executable, "-m", "tests.fault.planted", "open_door", "serve"]
 OK, REFUSED = grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED
 TIMEOUT = 5.0
-STRINGS = int(os.environ.get("OVERLOAD_STRINGS", "24"))
+STRINGS = int(os.environ.get("OVERLOAD_STRINGS", "64"))
 """A call asks for so many: mostly the model's work, so that one client can ask for five times too much."""
 
 
