@@ -32,8 +32,18 @@ PATH = click.Path(path_type=Path)
     "--listen", default=LISTEN, show_default=True, help="host:port; port 0 for a free one."
 )
 @click.option("--default-model", default="", help="Model of requests that name none.")
-@click.option("--max-rows", default=256, show_default=True, help="Strings a model runs at once.")
-@click.option("--threads", default=1, show_default=True, help="Threads of each model's steps.")
+@click.option(
+    "--max-rows",
+    default=ServerConfig.max_rows,
+    show_default=True,
+    help="Strings a model runs at once.",
+)
+@click.option(
+    "--threads",
+    default=ServerConfig.threads,
+    show_default=True,
+    help="Threads of each model's steps.",
+)
 @click.option(
     "--device",
     type=click.Choice(DEVICES),
@@ -59,34 +69,37 @@ PATH = click.Path(path_type=Path)
 @click.option("--token-file", type=PATH, help="File of lines NAME TOKEN: who may call.")
 @click.option(
     "--max-queue",
-    default=2.0,
+    default=ServerConfig.max_queue,
     show_default=True,
     help="Seconds of work that may wait for a model before calls are refused.",
 )
 @click.option(
     "--read-timeout",
-    default=30.0,
+    default=ServerConfig.read_timeout,
     show_default=True,
     help="Seconds for which a stream's reader may take nothing before it is cut.",
 )
 @click.option(
     "--lame-duck",
-    default=1.0,
+    default=ServerConfig.lame_duck,
     show_default=True,
     help="Seconds after SIGTERM in which all is still served, while health says NOT_SERVING.",
 )
 @click.option(
-    "--grace", default=30.0, show_default=True, help="Seconds for calls under way after that."
+    "--grace",
+    default=ServerConfig.grace,
+    show_default=True,
+    help="Seconds for calls under way after that.",
 )
 @click.option(
     "--reload-interval",
-    default=5.0,
+    default=ServerConfig.reload_interval,
     show_default=True,
     help="Seconds between two looks at the repository; 0 looks at SIGHUP alone.",
 )
 @click.option(
     "--watchdog",
-    default=30.0,
+    default=ServerConfig.watchdog,
     show_default=True,
     help="Seconds without a step, while work waits, after which the process ends; 0 waits for ever.",
 )

@@ -2,7 +2,6 @@
 
 import random
 import re
-import sys
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -16,10 +15,10 @@ from tests.fault.figures import record
 from tests.fault.load import Load
 from tests.fault.test_reload import Answers, content
 from tests.serving.graphs import manifest
-from tests.serving.process import SERVE, serving, wait_until
+from tests.serving.process import SERVE, planted, serving, wait_until
 from trainer.export.publish import publish
 
-PLANTED = [sys.executable, "-m", "tests.fault.planted", "blind", "serve"]
+PLANTED = planted("blind", "serve")
 AT_ONCE = 100
 """Spoilt versions that lie in the repository at the same time."""
 

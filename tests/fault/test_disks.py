@@ -13,23 +13,8 @@ from serving.client import Client
 from serving.errors import NotFound
 from tests.fault.figures import record
 from tests.fault.load import Load
-from tests.fault.test_reload import put
-from tests.serving.process import SERVE, serving, wait_until
-
-PLANTED = [sys.executable, "-m", "tests.fault.planted"]
-RELOADING = ("--reload-interval", "0.05")
-
-
-@pytest.fixture
-def repository(tmp_path: Path) -> Path:
-    """`good` in version 1."""
-    put(tmp_path / "repository", 1)
-    return tmp_path / "repository"
-
-
-def version_of(client: Client) -> int:
-    return client.get_model("good").version
-
+from tests.fault.test_reload import put, version_of
+from tests.serving.process import RELOADING, SERVE, planted, serving, wait_until
 
 # --- a log that cannot be written
 
@@ -53,15 +38,15 @@ def mute(repository: Path, command: Sequence[str] = SERVE) -> Load:
 
 
 def test_a_log_that_cannot_be_written_costs_no_reload_and_the_end_is_a_good_one(
-    repository: Path,
+    one_version: Path,
 ) -> None:
-    assert mute(repository).calls > 40
+    assert mute(one_version).calls > 40
 
 
 @pytest.mark.fault
-def test_a_log_that_ends_what_logs_is_found(repository: Path) -> None:
+def test_a_log_that_ends_what_logs_is_found(one_version: Path) -> None:
     with pytest.raises(AssertionError, match="does not come to hold"):
-        mute(repository, [*PLANTED, "loud", "serve"])
+        mute(one_version, planted("loud", "serve"))
 
 
 # --- a disk that fills
@@ -135,7 +120,7 @@ def test_a_disk_that_fills_leaves_what_is_published_and_what_is_served(tmp_path:
 @pytest.mark.fault
 def test_half_a_file_that_is_left_lying_is_found(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk, pytest.raises(AssertionError, match="part"):
-        crowded(disk, [*PLANTED, "littering"])
+        crowded(disk, planted("littering"))
 
 
 # --- a repository that is taken away
@@ -165,24 +150,24 @@ def taken_away(
 
 
 def test_a_repository_that_disappears_is_served_on_and_followed_again(
-    repository: Path, tmp_path: Path
+    one_version: Path, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
     with log.open("w") as stderr:
-        load, _ = taken_away(repository, stderr=stderr)
+        load, _ = taken_away(one_version, stderr=stderr)
     assert load.failures == {}
     assert log.read_text().count("is no folder of models") == 1
 
 
 @pytest.mark.fault
-def test_models_that_go_with_their_folder_are_found(repository: Path) -> None:
+def test_models_that_go_with_their_folder_are_found(one_version: Path) -> None:
     with pytest.raises(NotFound):
-        taken_away(repository, [*PLANTED, "forgetful", "serve"])
+        taken_away(one_version, planted("forgetful", "serve"))
 
 
 @pytest.mark.fault
-def test_a_repository_that_disappears_under_load(repository: Path) -> None:
-    load, rate = taken_away(repository, floor=True)
+def test_a_repository_that_disappears_under_load(one_version: Path) -> None:
+    load, rate = taken_away(one_version, floor=True)
     assert load.failures == {}
     record(
         "repository_that_disappears",

@@ -3,7 +3,6 @@
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -24,12 +23,11 @@ from serving.engine.session import OrtSession
 from tests.fault.figures import record
 from tests.fault.load import WRONG, Load
 from tests.serving.graphs import graph, manifest, model_bytes
-from tests.serving.process import SERVE, serving, wait_until
+from tests.serving.process import SERVE, planted, serving, wait_until
 from trainer.export.publish import publish
 
 LENGTH = 24
 SEEDS = 8
-PLANTED = [sys.executable, "-m", "tests.fault.planted"]
 BAD = 7
 """Every so many versions one is bad."""
 
@@ -121,14 +119,18 @@ def warm_rate(load: Load) -> float:
 
 
 def is_served(client: Client, version: int) -> bool:
-    return client.get_model("good").version == version
+    return version_of(client) == version
+
+
+def version_of(client: Client) -> int:
+    return client.get_model("good").version
 
 
 def run(repository: Path, versions: range, begin: Callable[[Load], Any], bug: str = "") -> Any:
     """Reload under load; the load, what it found, and what `begin` made of it."""
     answers = Answers(300 if bug else 20)
     put(repository, versions[0])
-    command = [*PLANTED, bug, "serve"] if bug else SERVE
+    command = planted(bug, "serve") if bug else SERVE
     with (
         serving(repository, "--reload-interval", "0.1", command=command) as (process, address),
         Client(address) as client,
@@ -168,7 +170,7 @@ def test_a_load_without_an_end_does_not_hold_up_the_servers(
     if is_there_at_the_start:
         put(repository, 2)
     flags = ["--listen", "127.0.0.1:0", "--reload-interval", "0.1"]
-    command = [*PLANTED, "endless_load", "serve", "--repository", str(repository), *flags]
+    command = [*planted("endless_load", "serve"), "--repository", str(repository), *flags]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             if not is_there_at_the_start:

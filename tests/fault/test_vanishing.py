@@ -3,7 +3,6 @@
 import random
 import socket
 import struct
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.request import urlopen
@@ -17,9 +16,9 @@ from tests.conftest import COMMITTED
 from tests.fault.figures import record
 from tests.fault.http2 import Peer, frames
 from tests.fault.load import Load
-from tests.serving.process import SERVE, serving
+from tests.serving.process import SERVE, planted, serving
 
-PLANTED = [sys.executable, "-m", "tests.fault.planted", "deaf_to_leaving", "serve"]
+PLANTED = planted("deaf_to_leaving", "serve")
 AT_ONCE = 10
 ACCEPTED, ENDED = "makemore_jobs_accepted_total", "makemore_jobs_total"
 ASKED, MADE, MISSING = (

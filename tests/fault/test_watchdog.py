@@ -1,6 +1,5 @@
 """An engine that hangs or fails: health goes, calls have an answer, the process ends and not with 0."""
 
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -18,9 +17,8 @@ from serving.server import FAILED
 from tests.conftest import COMMITTED
 from tests.fault.figures import record
 from tests.fault.load import Load
-from tests.serving.process import serving
+from tests.serving.process import planted, serving
 
-PLANTED = [sys.executable, "-m", "tests.fault.planted"]
 CALLS = 20
 EXPECTED = {"hang": grpc.StatusCode.UNAVAILABLE, "crash": grpc.StatusCode.INTERNAL}
 
@@ -72,7 +70,7 @@ def broken(
     """A server whose engine breaks while calls come; how many there were a second before."""
     trigger = tmp_path / "now"
     monkeypatch.setenv("PLANTED", str(trigger))
-    command = [*PLANTED, bug, "serve"]
+    command = planted(bug, "serve")
     with serving(COMMITTED, "--watchdog", "1", command=command) as (process, address):
         with Load(address) as load:
             load.wait_for(20)

@@ -10,6 +10,12 @@ from pathlib import Path
 from typing import IO
 
 SERVE = [sys.executable, "-m", "serving", "serve"]
+RELOADING = ("--reload-interval", "0.05")
+
+
+def planted(bug: str, *command: str) -> list[str]:
+    """The program with a bug in it; see tests.fault.planted."""
+    return [sys.executable, "-m", "tests.fault.planted", bug, *command]
 
 
 @contextmanager
