@@ -215,6 +215,24 @@ def _draw_plainly(raw: Float64, uniform: Float64) -> Drawn:
     return Drawn(ids, log_prob, log_prob, np.zeros(len(ids)))
 
 
+def draw_one(logits: npt.NDArray[np.float32], uniform: float) -> tuple[int, float]:
+    """`draw` for one plain row, to the last bit the same: its id and log-probability.
+
+    Args:
+        logits: [V], raw.
+        uniform: in [0, 1).
+    """
+    raw = logits.astype(np.float64)
+    top = raw.max()
+    weights = np.exp(raw - top)
+    cumulative = weights.cumsum()
+    total = cumulative[-1]
+    drawn = int(cumulative.searchsorted(uniform * total, "right"))
+    if drawn == len(weights):
+        drawn = int(np.flatnonzero(weights)[-1])  # see _passed
+    return drawn, float(raw[drawn] - (top + np.log(total)))
+
+
 def _log_share(weights: Float64, ids: Int64) -> Float64:
     with np.errstate(divide="ignore"):
         share: Float64 = np.log(_at(weights, ids) / weights.cumsum(axis=1)[:, -1])

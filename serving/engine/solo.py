@@ -27,20 +27,20 @@ def run_alone(live: Records, contexts: Contexts, is_interrupted: Callable[[], bo
     row = live[0]
     places, token, log_prob = live["place"].copy(), int(row["token"]), float(row["log_prob"])
     at, length, first = int(row["at"]), int(row["length"]), int(row["first"])
-    longest, uniform, text = int(row["max_length"]), row["uniform"], row["text"]
+    longest, uniform, text = int(row["max_length"]), row["uniform"].tolist(), row["text"]
     done = False
     for _ in range(MOST):
         if token < 0:
             step = length - first
-            number = uniform[step : step + 1]
-            if step >= len(uniform):
+            if step < len(uniform):
+                number = uniform[step]
+            else:
                 row["length"] = length
-                number = uniforms(live)  # makes more where they are used up
-            drawn = sampling.draw(contexts.logits(places), None, number)
-            token = int(drawn.ids[0])
+                number = float(uniforms(live)[0])  # makes more where they are used up
+            token, gained = sampling.draw_one(contexts.logits(places)[0], number)
             done = token == BOUNDARY or length == longest
             if token == BOUNDARY or not done:
-                log_prob += float(drawn.log_prob[0])
+                log_prob += gained
             if done:
                 break
             text[length] = token

@@ -100,6 +100,10 @@ class Tree:
         """See Contexts."""
         self._clock += 1
         after = self._nodes["child"][places, tokens].astype(np.int64)
+        if len(after) == 1 and after[0] != NONE:  # the same as below, in a fifth of the time
+            self.hits += 1
+            self._nodes["used"][after] = self._clock
+            return after, np.ones(1, np.bool_)
         missing = np.flatnonzero(after == NONE)
         self._nodes["used"][after[after != NONE]] = self._clock  # lest they go to make room now
         self.hits += len(places) - len(missing)
@@ -119,8 +123,9 @@ class Tree:
             sources, tokens = sources.copy(), tokens.copy()
         for row in bare:
             sources[row], tokens[row] = self._nearest(int(sources[row]))
-        pairs = np.unique(sources * self._vocabulary + tokens)
-        sources, tokens = np.divmod(pairs, self._vocabulary)
+        if len(sources) > 1:
+            pairs = np.unique(sources * self._vocabulary + tokens)
+            sources, tokens = np.divmod(pairs, self._vocabulary)
         slots = self._nodes["slot"][sources]
         states = tuple(self._gathered(name, slots) for name in self._state_names)
         logits, states = self._session.advance(tokens, states)

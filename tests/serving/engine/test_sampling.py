@@ -10,6 +10,7 @@ from serving.engine.sampling import (
     SamplingParameters,
     Settings,
     draw,
+    draw_one,
     inverse_cdf,
     keep_top_k,
     weights_of,
@@ -73,6 +74,18 @@ def _is_edge(row: tuple[list[float], float, int, float]) -> bool:
         != plain_draw(logits, temperature, top_k, uniform)
         for shift in (-1e-12, 1e-12)
     )
+
+
+@given(
+    logits=st.lists(st.floats(-800, 800, width=32), min_size=1, max_size=40),
+    uniform=st.floats(0, 1, exclude_max=True) | st.sampled_from([0.0, 1 - 2**-53]),
+)
+def test_a_row_alone_is_drawn_as_it_is_among_others_to_the_last_bit(
+    logits: list[float], uniform: float
+) -> None:
+    rows = np.array([logits, logits[::-1], logits], np.float32)
+    drawn = draw(rows, None, np.array([0.5, 0.5, uniform]))
+    assert draw_one(rows[2], uniform) == (drawn.ids[2], drawn.log_prob[2])
 
 
 @given(st.lists(finite, min_size=2, max_size=9), st.integers(1, 12))
