@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving.engine.session import OrtSession, initial_states
+from serving.engine.session import MAX_BINDINGS, MAX_HOMES, OrtSession, initial_states
 from serving.errors import BadModel
 from serving.manifest import StateSpec
 from tests.serving.graphs import graph, manifest, model_bytes
@@ -28,9 +28,23 @@ def test_a_single_row_is_stepped_as_one_of_two() -> None:
     assert (logits.shape, states[0].shape) == ((1, 3), (1, 1))
 
 
-def renamed(**names: str) -> StateSpec:
+def renamed(*, in_place: bool = False, **names: str) -> StateSpec:
     spec = {"name": "count", "input": "count_in", "output": "count_out", "dtype": "int64"}
-    return StateSpec(**{**spec, **names}, shape=(1,), in_place=False)
+    return StateSpec(**{**spec, **names}, shape=(1,), in_place=in_place)
+
+
+def test_steps_in_place_are_kept_ready_for_a_few_arrays_and_are_right_for_all() -> None:
+    session = OrtSession(model_bytes(manifest(states=(renamed(in_place=True),))))
+    for _ in range(3 * MAX_HOMES):
+        states = initial_states(session.manifest.states, MAX_BINDINGS + 9)
+        for rows in range(2, len(states[0]) + 1):
+            part = states[0][:rows]
+            _, (after,) = session.advance(np.zeros(rows, np.int64), (part,))
+            assert np.shares_memory(after, part)
+            assert after[-1] == 1  # the row that was not there before
+        assert states[0][0] == len(states[0]) - 1
+        assert len(session._homes) <= MAX_HOMES
+        assert all(len(home.bindings) <= MAX_BINDINGS for home in session._homes.values())
 
 
 @pytest.mark.parametrize(
