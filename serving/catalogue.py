@@ -84,6 +84,11 @@ class Catalogue:
             )
         return versions[version]
 
+    @property
+    def is_ambiguous(self) -> bool:
+        """Whether an empty name could mean several models."""
+        return not self.default and len(self.models) > 1
+
     def _default(self) -> str:
         if self.default:
             return self.default

@@ -12,6 +12,12 @@ def whole(field: str, value: int, low: int, high: int) -> None:
         raise InvalidArgument(field, f"must be from {low:,} to {high:,}, not {value:,}")
 
 
+def count(field: str, found: int, low: int, high: int) -> None:
+    """Raise InvalidArgument unless a list has from `low` to `high` strings."""
+    if not low <= found <= high:
+        raise InvalidArgument(field, f"must have from {low:,} to {high:,} strings, not {found:,}")
+
+
 def real(field: str, value: float, low: float, high: float) -> None:
     """Raise InvalidArgument unless `value` is a number from `low` to `high`."""
     if not low <= value <= high:  # which no NaN is

@@ -109,7 +109,9 @@ class Host:
         if self._is_given_up:
             raise Unavailable("the server is to end")
         try:
-            engine = Engine(model.session, self.max_rows, self.prefix_cache, self.max_queue)
+            engine = Engine(
+                model.session, self.max_rows, self.prefix_cache, self.max_queue, model.short_name
+            )
             engine.start()
         except Exception as error:  # the runtime raises many kinds
             raise BadModel(f"the first step fails: {error}") from error
@@ -128,6 +130,11 @@ class Host:
                 self._end_if_unused(engine)
         if before is not None:
             self._tell_changes(before, after)
+        if catalogue.is_ambiguous and not (before and before.catalogue.is_ambiguous):
+            log.warning(
+                "calls that name no model are refused: there are %s; choose with --default-model",
+                ", ".join(sorted(catalogue.models)),
+            )
 
     def _retired(self) -> list[Engine]:
         served = self._served.engines if self._served else {}
@@ -203,6 +210,11 @@ class Host:
         if (served := self._served) is None:
             return []
         return [(model, served.engines[model.session]) for model in served.catalogue.list()]
+
+    @property
+    def refusals(self) -> int:
+        """How many things of the repository were refused at the last look."""
+        return len(self._told)
 
     @property
     def pressure(self) -> float:

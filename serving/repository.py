@@ -48,7 +48,12 @@ class Model:
     @property
     def full_name(self) -> str:
         """`models/names@1`."""
-        return f"models/{self.name}@{self.version}"
+        return f"models/{self.short_name}"
+
+    @property
+    def short_name(self) -> str:
+        """`names@1`."""
+        return f"{self.name}@{self.version}"
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,7 @@ class Server:
     @property
     def summary(self) -> str:
         """The models that are served, for people."""
-        return ", ".join(f"{m.name}@{m.version}" for m in self.host.models())
+        return ", ".join(model.short_name for model in self.host.models())
 
     def reload_soon(self) -> None:
         """Look at the repository again, without waiting for the interval's end, and at what was refused."""

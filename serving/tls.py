@@ -42,11 +42,11 @@ class TlsFiles:
         """
         try:
             contents = self._contents()
-            self._check()
-            if contents == self._contents():
-                return contents
-        except OSError as error:  # SSLError is one
+        except OSError as error:
             raise InvalidArgument("tls_certificate", f"cannot be used: {error}") from None
+        self._check()
+        if contents == self._contents():
+            return contents
         raise InvalidArgument("tls_certificate", "is being replaced")
 
     def _contents(self) -> tuple[bytes, ...]:
@@ -54,9 +54,23 @@ class TlsFiles:
 
     def _check(self) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.certificate, self.key, password="")  # never ask at a terminal
-        if self.client_ca:
-            context.load_verify_locations(self.client_ca)
+        try:
+            context.load_cert_chain(
+                self.certificate, self.key, password=""
+            )  # never ask at a terminal
+        except OSError as error:  # SSLError is one
+            raise InvalidArgument(
+                "tls_certificate",
+                f"{self.certificate} and {self.key} cannot be used; they must be PEM files of a "
+                f"certificate and of its key, not encrypted: {error}",
+            ) from None
+        try:
+            if self.client_ca:
+                context.load_verify_locations(self.client_ca)
+        except OSError as error:
+            raise InvalidArgument(
+                "tls_client_ca", f"{self.client_ca} has no PEM certificate: {error}"
+            ) from None
 
 
 def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:

@@ -46,9 +46,7 @@ class Watchdog:
             beats, looks = self._seen.get(engine, (-1, 0))
             looks = looks + 1 if engine.is_busy and engine.beats == beats else 0
             if self.limit and looks * LOOK > self.limit:
-                reason = (
-                    f"the engine of {engine.manifest.name} has taken no turn for {self.limit:g} s"
-                )
+                reason = f"the engine of {engine.name} has taken no turn for {self.limit:g} s"
                 log.critical("%s; it is in %s", reason, position_of(engine.thread))
                 engine.fail(reason, Unavailable("the model does not answer; try again"))
             if engine.failure:

@@ -55,6 +55,8 @@ def serve(config: ServerConfig, count: int, announce: Callable[[str, int], None]
             signal.signal(signal.SIGHUP, lambda number, frame: tell(processes, number))
             announce(names[0], port)
             wait([process.sentinel for process in processes])
+            if not stopping.is_set():
+                tell_ended(processes)
         for process in processes:
             if not stopping.is_set():  # a second signal would end what is under way
                 process.terminate()
@@ -82,6 +84,14 @@ def reserved(config: ServerConfig) -> Iterator[int]:
         raise Unavailable(
             f"cannot listen on {config.listen}: {error.strerror}; choose another with --listen"
         ) from None
+
+
+def tell_ended(processes: Sequence[BaseProcess]) -> None:
+    """Log which of them have ended by themselves, and how."""
+    for number, process in enumerate(processes):
+        if status := process.exitcode:
+            how = f"with status {status}" if status > 0 else f"by signal {-status}"
+            log.critical("worker %d ended %s: the others are stopped", number, how)
 
 
 def tell(processes: Sequence[BaseProcess], number: int) -> None:

@@ -56,6 +56,9 @@ def rules_of(asked: pb.Constraints, forbidden: Sequence[str]) -> Rules:
     """The rules about characters, and the server's own list; raises InvalidArgument."""
     with At("constraints.{}"):
         check_list("forbidden_substrings", asked.forbidden_substrings, *MAX_FORBIDDEN)
+        if "" in asked.forbidden_substrings:  # which every string has
+            place = list(asked.forbidden_substrings).index("")
+            raise InvalidArgument(f"forbidden_substrings[{place}]", "is empty")
         check_text("pattern", asked.pattern, MAX_PATTERN)
         check_text("suffix", asked.suffix, MAX_PART)
         check_text("contains", asked.contains, MAX_PART)

@@ -70,13 +70,11 @@ def max_length_of(asked: pb.Constraints, prefix: int, longest: int) -> int:
 
 
 def check_list(field: str, values: Sequence[str], most: int, longest: int) -> None:
-    """Raise InvalidArgument for too many strings, or for one that is empty or too long."""
+    """Raise InvalidArgument for too many strings, or for one that is too long."""
     if len(values) > most:
         raise InvalidArgument(field, f"has {len(values):,} strings; at most {most:,} are taken")
     for place, value in enumerate(values):
         check_text(f"{field}[{place}]", value, longest)
-        if not value:
-            raise InvalidArgument(f"{field}[{place}]", "is empty")
 
 
 def check_text(field: str, value: str, longest: int) -> None:

@@ -24,7 +24,7 @@ from serving.api.drawing import (
 )
 from serving.api.mailbox import Mailbox
 from serving.api.reading import distribution_message, encoded, score_message
-from serving.api.request import encode_prefix
+from serving.api.request import At, encode_prefix
 from serving.api.streaming import stream
 from serving.api.top import listed, search_of
 from serving.engine.engine import Engine
@@ -89,9 +89,10 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
         asked = request.request
         model, engine = self._take(asked.model, context)
         asked.allow_partial = True
-        drawing = await drawing_of(
-            asked, model, deadline_of(context), MAX_STREAM_N, self._forbidden
-        )
+        with At("request.{}"):
+            drawing = await drawing_of(
+                asked, model, deadline_of(context), MAX_STREAM_N, self._forbidden
+            )
         start_at(request, drawing)
         header = pb.StreamHeader(
             model=model.full_name,
@@ -105,7 +106,7 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
 
     async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:  # noqa: D102
         model, engine = self._take(request.model, context)
-        checks.whole("texts: strings", len(request.texts), 1, MAX_TEXTS)
+        checks.count("texts", len(request.texts), 1, MAX_TEXTS)
         manifest = model.manifest
         found = [encoded(text, manifest) for text in request.texts]
         ids = [one for one in found if isinstance(one, list)]
@@ -122,7 +123,7 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
         self, request: pb.NextCharactersRequest, context: Context
     ) -> pb.NextCharactersResponse:
         model, engine = self._take(request.model, context)
-        checks.whole("prefixes: strings", len(request.prefixes), 1, MAX_PREFIXES)
+        checks.count("prefixes", len(request.prefixes), 1, MAX_PREFIXES)
         checks.whole("top", request.top, 0, 2**31 - 1)
         manifest = model.manifest
         ids = [

@@ -65,6 +65,8 @@ def error_of(call: grpc.Call) -> ServingError:
     if code == Exhausted.code:
         retry = _detail(call, error_details_pb2.RetryInfo())
         return Exhausted(message, retry.retry_delay.ToTimedelta().total_seconds())
+    if code == "CANCELLED":  # which nobody here has done who still waits
+        return Unavailable(f"the server cut the call: {message}; try again, or go on where it was")
     return _BY_CODE.get(code, ServingError)(message)
 
 

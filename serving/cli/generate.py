@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import click
-from google.protobuf.json_format import MessageToJson
 
 from makemore.v1 import generation_service_pb2 as pb
-from serving.cli.options import CALLING, CONSTRAINTS, all_of, connected, constraints_of
+from serving.cli.options import CALLING, CONSTRAINTS, all_of, connected, constraints_of, json_line
 from serving.client import Client
 from serving.limits import MAX_N
 
@@ -39,7 +38,7 @@ def command(address: str, timeout: float, as_json: bool, **given: Any) -> None:
     settings = settings_of(given)
     with connected(address, timeout) as client:
         for sample in samples(client, **settings):
-            click.echo(MessageToJson(sample, indent=None) if as_json else sample.text)
+            click.echo(json_line(sample) if as_json else sample.text)
 
 
 def settings_of(given: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """`makemore health`: what a container's health check and people ask."""
 
 import click
+import grpc_health.v1  # noqa: F401 - which the client imports late: who lacks it is told so here
 
 from serving.cli.options import SECURITY, all_of, connected
 from serving.client import Client

@@ -4,9 +4,8 @@ import math
 from typing import Any
 
 import click
-from google.protobuf.json_format import MessageToJson
 
-from serving.cli.options import CALLING, all_of, connected
+from serving.cli.options import CALLING, all_of, connected, json_line
 
 
 @click.command("next")
@@ -22,7 +21,7 @@ def command(
         found = client.next_characters(prefixes, **asked)
     for prefix, distribution in zip(prefixes, found, strict=True):
         if as_json:
-            click.echo(MessageToJson(distribution, indent=None))
+            click.echo(json_line(distribution, prefix=prefix))
             continue
         click.echo(f"{prefix!r}:")
         for one in distribution.characters:

@@ -1,11 +1,14 @@
 """Options that the commands which call a server share."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
 
 from serving.client import TIMEOUT, Client
 from serving.config import LISTEN
@@ -84,6 +87,17 @@ def constraints_of(given: dict[str, Any]) -> dict[str, Any]:
         "allowed_characters": given.pop("allowed"),
         "forbidden_substrings": list(given.pop("forbid")) or None,
     }
+
+
+def json_line(message: Message, **more: Any) -> str:
+    """A message as a JSON object on one line, with every field whose being unset means nothing.
+
+    Args:
+        message: of the service.
+        more: what comes before its fields.
+    """
+    fields = MessageToDict(message, always_print_fields_with_no_presence=True)
+    return json.dumps(more | fields, ensure_ascii=False)
 
 
 @contextmanager

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from typing import Any, TextIO
 
 import click
-from google.protobuf.json_format import MessageToJson
 
 from makemore.v1 import generation_service_pb2 as pb
-from serving.cli.options import CALLING, all_of, connected
+from serving.cli.options import CALLING, all_of, connected, json_line
 
 BINS = 20
 WIDTH = 50
@@ -20,12 +19,15 @@ WIDTH = 50
 @click.option("--json", "as_json", is_flag=True, help="A JSON object a line instead of a table.")
 @all_of(CALLING)
 def command(file: TextIO, address: str, timeout: float, as_json: bool, **asked: Any) -> None:
-    """Tell how likely a model finds the lines of FILE, - for standard input; draw a histogram."""
+    """Tell how likely a model finds the lines of FILE, - for standard input; draw a histogram.
+
+    Empty lines are left out.
+    """
     texts = [line for line in file.read().splitlines() if line]
     with connected(address, timeout) as client:
         scores = client.score(texts, **asked)
     for text, score in zip(texts, scores, strict=True):
-        click.echo(MessageToJson(score, indent=None) if as_json else f"{shown(score)}  {text}")
+        click.echo(json_line(score, text=text) if as_json else f"{shown(score)}  {text}")
     bits = [s.bits_per_character for s in scores if s.status == pb.SCORE_STATUS_OK]
     if bits and not as_json:
         click.echo("\n".join(["", *histogram(bits)]), err=True)

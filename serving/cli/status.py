@@ -1,7 +1,7 @@
 """`makemore status`: running servers at a glance, refreshing."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import click
@@ -46,9 +46,8 @@ def command(listed: Sequence[str], interval: float, once: bool) -> None:
     """Show running servers at a glance until Ctrl-C; they need --metrics-listen."""
     checks.real("interval", interval, 0.1, 3600.0)
     console = Console(highlight=False, markup=False)
-    looks = [look_at(address, TIMEOUT) for address in listed]
-    begun = [Look(look.at - look.total("makemore_uptime_seconds"), {}) for look in looks]
-    shown = screen(listed, looks, begun, "since the start")
+    looks, errors = look_at_all(listed)
+    shown = screen(looks, {}, "since the start", errors)
     if once:
         console.print(shown)
         return
@@ -59,34 +58,63 @@ def command(listed: Sequence[str], interval: float, once: bool) -> None:
         pass
 
 
-def watch(listed: Sequence[str], looks: list[Look], interval: float, live: Live) -> None:
+def watch(listed: Sequence[str], looks: Mapping[str, Look], interval: float, live: Live) -> None:
     """Look again and again; servers that do not answer are waited for."""
     while True:
         time.sleep(interval)
         try:
-            now = [look_at(address, TIMEOUT) for address in listed]
+            now, errors = look_at_all(listed)
         except Unavailable as error:
             live.update(Text(f"{error}; trying again", style="red"), refresh=True)
             continue
-        period = f"in the last {now[0].at - looks[0].at:.1f} s"
-        live.update(screen(listed, now, looks, period), refresh=True)
+        spans = [now[address].at - looks[address].at for address in now.keys() & looks]
+        period = f"in the last {max(spans):.1f} s" if spans else "since the start"
+        live.update(screen(now, looks, period, errors), refresh=True)
         looks = now
 
 
+def look_at_all(listed: Sequence[str]) -> tuple[dict[str, Look], list[str]]:
+    """What each server tells, and why others tell nothing; raises Unavailable if all tell nothing."""
+    looks, errors = {}, []
+    for address in listed:
+        try:
+            looks[address] = look_at(address, TIMEOUT)
+        except Unavailable as error:
+            errors.append(str(error))
+    if not looks:
+        raise Unavailable("; ".join(errors))
+    return looks, errors
+
+
 def screen(
-    listed: Sequence[str], now: Sequence[Look], before: Sequence[Look], period: str
+    now: Mapping[str, Look], before: Mapping[str, Look], period: str, errors: Sequence[str] = ()
 ) -> RenderableType:
-    """All there is to see: each server, then models and methods of all of them."""
-    grown = [one.since(other) for one, other in zip(now, before, strict=True)]
-    servers = [server_glance(one, more) for one, more in zip(now, grown, strict=True)]
-    every, more = Look.together(now), Look.together(grown)
+    """All there is to see: each server, then models and methods of all of them.
+
+    Args:
+        now: what each server tells, by its address.
+        before: what they told before; who is not there is shown since its start.
+        period: the time between.
+        errors: why others tell nothing.
+    """
+    grown = {
+        address: look.since(before.get(address) or begun(look)) for address, look in now.items()
+    }
+    servers = [server_glance(look, grown[address]) for address, look in now.items()]
+    every, more = Look.together(now.values()), Look.together(grown.values())
     return Group(
-        server_table(listed, servers),
+        *(Text(error, style="red") for error in errors),
+        server_table(list(now), servers),
         "",
         model_table(model_glances(every, more), period),
         "",
         method_table(method_glances(every, more), period),
     )
+
+
+def begun(look: Look) -> Look:
+    """What the server told when it started."""
+    return Look(look.at - look.total("makemore_uptime_seconds"), {})
 
 
 def table(title: str, texts: Sequence[str], numbers: Sequence[str]) -> Table:

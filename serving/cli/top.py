@@ -4,9 +4,8 @@ import math
 from typing import Any
 
 import click
-from google.protobuf.json_format import MessageToJson
 
-from serving.cli.options import CALLING, CONSTRAINTS, all_of, connected, constraints_of
+from serving.cli.options import CALLING, CONSTRAINTS, all_of, connected, constraints_of, json_line
 
 
 @click.command("top")
@@ -22,7 +21,7 @@ def command(address: str, timeout: float, as_json: bool, **given: Any) -> None:
     with connected(address, timeout) as client:
         response = client.list_top_strings(**given, **constraints)
     if as_json:
-        click.echo(MessageToJson(response, indent=None))
+        click.echo(json_line(response))
         return
     for string in response.strings:
         click.echo(f"{100 * math.exp(string.log_prob):8.4f} %  {string.text}")

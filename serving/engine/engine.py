@@ -45,6 +45,7 @@ class Engine:
         max_rows: how many strings run at once in either lane.
         prefix_cache: bytes that the prefix tree may take; 0 does without.
         max_queue: seconds of light work that may wait before jobs are refused; infinite to refuse none.
+        name: what it is called in logs; the model's name unless told otherwise.
 
     Attributes:
         beats: counts up with every turn, and with every step of a long one: a sign of life.
@@ -57,9 +58,11 @@ class Engine:
         max_rows: int = MAX_ROWS,
         prefix_cache: int = PREFIX_CACHE,
         max_queue: float = math.inf,
+        name: str = "",
     ) -> None:
         self.session = session
         self.manifest = session.manifest
+        self.name = name or self.manifest.name
         self.max_rows = max_rows
         self.prefix_cache = prefix_cache
         self.admission = Admission(max_queue)
@@ -81,7 +84,7 @@ class Engine:
         self._lock = threading.Lock()
         self.thread = threading.Thread(
             target=self._run,
-            name=f"engine-{self.manifest.name}",
+            name=f"engine-{self.name}",
             daemon=True,  # a process that is to end is not kept by work that nobody will collect
         )
 
@@ -171,10 +174,8 @@ class Engine:
             while self._take_in():
                 self.turn()
         except BaseException:  # what ends the thread, whatever it is, must not do so unnoticed
-            log.exception("the engine of %s failed", self.manifest.name)
-            self.fail(
-                f"the engine of {self.manifest.name} failed", ServingError("the model failed")
-            )
+            log.exception("the engine of %s failed", self.name)
+            self.fail(f"the engine of {self.name} failed", ServingError("the model failed"))
             self._let_go(list(self._entries))
 
     def fail(self, reason: str, error: ServingError) -> None:
@@ -217,7 +218,7 @@ class Engine:
         try:
             self._add(job)
         except Exception:
-            log.exception("a job of %s cannot be begun", self.manifest.name)
+            log.exception("a job of %s cannot be begun", self.name)
             job.fail(ServingError("the model failed"))
             if self._number not in self._entries:
                 self._turn_away(job)

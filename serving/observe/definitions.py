@@ -35,6 +35,7 @@ CALLS: Final = {
 SERVER: Final = {
     "uptime_seconds": Definition("gauge", "Time since the start, whatever the clock says."),
     "ready": Definition("gauge", "1 while /readyz says so."),
+    "repository_refused": Definition("gauge", "Things of the repository that are refused."),
     "queue_pressure": Definition("gauge", "How near calls are to being refused, 0 to 1."),
 }
 ENGINE: Final = {

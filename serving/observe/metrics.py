@@ -79,6 +79,7 @@ class Metrics:
         begun = monotonic()
         self._make(Gauge, "uptime_seconds").set_function(lambda: monotonic() - begun)
         self._make(Gauge, "ready").set_function(lambda: self.is_ready)
+        self._make(Gauge, "repository_refused").set_function(lambda: host.refusals)
         self._make(Gauge, "queue_pressure").set_function(lambda: host.pressure)
         self.registry.register(EngineCollector(host))
         for collector in (ProcessCollector, PlatformCollector, GCCollector):

@@ -64,7 +64,7 @@ class Observation:
         """What is wrong with an engine; empty if all is well."""
         for engine in self._host.running():
             if engine.failure or not engine.is_alive:
-                return engine.failure or f"the engine of {engine.manifest.name} has ended"
+                return engine.failure or f"the engine of {engine.name} has ended"
         return ""
 
     def what_lacks(self) -> str:

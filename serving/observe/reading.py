@@ -6,6 +6,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from itertools import pairwise
 from typing import Self
 
@@ -109,14 +110,14 @@ def look_at(address: str, timeout: float) -> Look:
     url = f"http://{addresses.joined(host, port)}/metrics"
     try:
         with urllib.request.urlopen(url, timeout=timeout) as answer:
-            text = answer.read(MOST).decode()
+            page = answer.read(MOST)
     except urllib.error.HTTPError as error:
         raise Unavailable(f"{url} answers with status {error.code}") from None
-    except OSError as error:
+    except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise NoServer(f"nothing tells metrics at {address}: {reason}") from None
     try:
-        look = Look.parse(text, time.monotonic())
+        look = Look.parse(page.decode(), time.monotonic())
     except ValueError:
         look = Look(0.0, {})
     if not look.by("makemore_ready"):

@@ -54,10 +54,19 @@ def test_it_looks_again_until_it_is_stopped_even_while_nobody_answers(
 
 
 def test_several_servers_have_a_line_each_and_their_sum(metrics: str) -> None:
-    code, output = status("--metrics", metrics, "--metrics", metrics, "--once")
+    other = metrics.replace("127.0.0.1", "localhost")
+    code, output = status("--metrics", metrics, "--metrics", other, "--once")
     assert code == 0
-    assert output.count(metrics) == 2
+    assert metrics in output
+    assert other in output
     assert "0/1,024" in output
+
+
+def test_a_server_that_does_not_answer_hides_none_of_the_others(metrics: str) -> None:
+    code, output = status("--metrics", "127.0.0.1:1", "--metrics", metrics, "--once")
+    assert code == 0
+    assert "nothing tells metrics at 127.0.0.1:1" in output
+    assert "0/512" in output
 
 
 def test_where_no_server_is_it_says_so_in_one_line() -> None:

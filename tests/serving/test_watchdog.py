@@ -2,12 +2,10 @@ import asyncio
 import re
 import threading
 from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 
 from serving.errors import ServingError, Unavailable
-from serving.testing import FakeSession
 from serving.watchdog import LOOK, Watchdog
 
 LIMIT = 2.0
@@ -21,7 +19,7 @@ class FakeEngine:
     failure: str = ""
     thread: threading.Thread = field(default_factory=threading.current_thread)
     errors: list[ServingError] = field(default_factory=list)
-    manifest: Any = FakeSession().manifest
+    name: str = "fake"
 
     def fail(self, reason: str, error: ServingError) -> None:
         self.failure = reason

@@ -401,7 +401,9 @@ class GenerateResponse(_message.Message):
 
     @_builtins.property
     def settings(self) -> Global___Settings:
-        """What was asked for with every default filled in: sent back, it makes the same strings."""
+        """What was asked for with every default filled in: sent back together with the request's own lists,
+        which are left out, it makes the same strings.
+        """
 
     @_builtins.property
     def usage(self) -> Global___Usage:
@@ -440,7 +442,7 @@ class Settings(_message.Message):
 
     @_builtins.property
     def constraints(self) -> Global___Constraints:
-        """As kept to; lists are left out."""
+        """As kept to; exclude and forbidden_substrings are left out."""
 
     def __init__(
         self,
@@ -786,7 +788,9 @@ class TextScore(_message.Message):
     CHARACTERS_FIELD_NUMBER: _builtins.int
     UNKNOWN_POSITIONS_FIELD_NUMBER: _builtins.int
     status: Global___ScoreStatus.ValueType
-    """Whether it could be scored; if not, no other field but unknown_positions is set."""
+    """Whether it could be scored; if not, no other field but unknown_positions is set. A text that is too
+    long is told to be that, whatever is in it.
+    """
     log_prob: _builtins.float
     """The natural logarithm of the model's probability of the whole string, its end included."""
     bits_per_character: _builtins.float
@@ -803,7 +807,7 @@ class TextScore(_message.Message):
 
     @_builtins.property
     def unknown_positions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Positions, from 0, of characters that are not in the alphabet."""
+        """Positions, from 0, of characters that are not in the alphabet; only with status UNKNOWN_CHARACTER."""
 
     def __init__(
         self,

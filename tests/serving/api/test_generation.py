@@ -121,11 +121,11 @@ def test_a_stream_of_much_that_is_left_early_frees_its_rows(client: Client) -> N
 @pytest.mark.parametrize(
     ("asked", "field"),
     [
-        ({"n": 100_001}, "n"),
+        ({"n": 100_001}, "request.n"),
         ({"n": 5, "start_index": 5, "seed": 1}, "start_index"),
         ({"n": 5, "start_index": -1, "seed": 1}, "start_index"),
         ({"n": 5, "start_index": 2}, "request.sampling.seed"),
-        ({"n": 5, "pattern": "("}, "constraints.pattern"),
+        ({"n": 5, "pattern": "("}, "request.constraints.pattern"),
     ],
 )
 def test_a_bad_stream_is_refused_by_its_field(

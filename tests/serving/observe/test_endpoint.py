@@ -31,7 +31,7 @@ def test_a_server_without_one_of_its_engines_is_neither_healthy_nor_ready() -> N
         (engine,) = server.host.running()
         engine.stop()
         for path in ("/healthz", "/readyz"):
-            assert page(address, path) == (503, "the engine of names has ended\n")
+            assert page(address, path) == (503, "the engine of names@2 has ended\n")
 
 
 def test_no_other_page_is_there() -> None:
