@@ -23,12 +23,15 @@ def read(folder: Path) -> dict[str, int]:
         BadModel: the file is not what `write` writes.
     """
     path = folder / FILE
-    if not path.is_file():
-        return {}
     try:
+        path.lstat()
+        if not path.is_file():  # which would be waited for, if it is a pipe
+            raise BadModel(f"{FILE} is no plain file")
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
         value = json.loads(content[:MAX_BYTES])
+    except FileNotFoundError:
+        return {}
     except OSError as error:
         raise BadModel(f"{FILE} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError):

@@ -1,7 +1,7 @@
 """Which version a name means: `names`, `names@2`, `names@stable`. Never changed, only replaced."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
 VERSION = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
+
+TOLD = 20
+"""Names that an error tells at most."""
 
 Aliases = Mapping[str, int]
 
@@ -73,14 +76,14 @@ class Catalogue:
             return versions[max(versions)]
         aliases = self.aliases.get(name, {})
         if not VERSION.fullmatch(wanted) and wanted not in aliases:
-            others = ", ".join([*map(str, sorted(versions)), *sorted(aliases)])
+            others = _listed([*map(str, sorted(versions)), *sorted(aliases)])
             raise NotFound(f"the model '{name}' has no version {quoted(wanted)}; it has: {others}")
         version = aliases[wanted] if wanted in aliases else int(wanted)
         if version not in versions:
             also = f", which '{wanted}' means" if wanted in aliases else ""
             raise NotFound(
                 f"the model '{name}' has no version {version}{also}; it has: "
-                f"{', '.join(map(str, sorted(versions)))}"
+                f"{_listed(list(map(str, sorted(versions))))}"
             )
         return versions[version]
 
@@ -97,4 +100,10 @@ class Catalogue:
         return next(iter(self.models))
 
     def _names(self) -> str:
-        return ", ".join(sorted(self.models)) or "none"
+        return _listed(sorted(self.models)) or "none"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names for a message, which has no room for thousands."""
+    more = [f"and {len(names) - TOLD:,} more"] if len(names) > TOLD else []
+    return ", ".join([*names[:TOLD], *more])

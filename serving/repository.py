@@ -205,8 +205,9 @@ class Repository:
         for name in names:
             try:
                 yield from sorted(self._inside(name, VERSION), key=lambda p: int(p.name))
-            except OSError as error:
+            except OSError as error:  # what was served of it before is served on
                 self._refuse(name, f"cannot be read: {error.strerror}")
+                yield from (folder for folder in self._versions if folder.parent == name)
 
     @staticmethod
     def _inside(folder: Path, pattern: re.Pattern[str]) -> list[Path]:

@@ -42,6 +42,8 @@ SERVICES = tuple(
 )
 AT_ONCE, FAILED = 1, 3
 """The exit statuses after a second signal, and after an engine has failed or hung."""
+AT_ONCE_SIGNAL = signal.SIGUSR1
+"""What a worker's parent sends after a second signal of its own."""
 LAST_CALLS = 2.0
 """Seconds for the calls of other models once an engine has failed."""
 
@@ -190,20 +192,30 @@ class Server:
 
 
 class Signals:
-    """The signals to stop that this process has had."""
+    """The signals to stop that this process has had.
 
-    def __init__(self) -> None:
+    Args:
+        is_worker: then only AT_ONCE_SIGNAL ends it at once, which its parent sends: whoever stops all
+            processes of a service sends SIGTERM to both, and the parent passes its own on.
+    """
+
+    def __init__(self, is_worker: bool) -> None:
         self.first, self.second = asyncio.Event(), asyncio.Event()
         self.is_by_hand = False
+        self._is_worker = is_worker
 
     def listen(self) -> None:
         """From now on they come here."""
+        loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._note, number)
+            loop.add_signal_handler(number, self._note, number)
+        if self._is_worker:
+            loop.add_signal_handler(AT_ONCE_SIGNAL, self.second.set)
 
     def _note(self, number: int) -> None:
         if self.first.is_set():
-            self.second.set()
+            if not self._is_worker:
+                self.second.set()
         else:
             self.is_by_hand = number == signal.SIGINT
             self.first.set()
@@ -216,7 +228,7 @@ async def run(config: ServerConfig, announce: Callable[[Server], None]) -> None:
         config: how to serve.
         announce: called once the server is serving.
     """
-    server, signals = Server(config), Signals()
+    server, signals = Server(config), Signals(config.is_shared)
     signals.listen()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, server.reload_soon)
     starting = asyncio.create_task(server.start())

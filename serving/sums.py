@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from serving.cgroup import memory_left
 from serving.errors import BadModel
 from serving.quoting import quoted
 
@@ -21,6 +22,8 @@ MAX_SIZES = {MODEL: 512 * 2**20, KNOWN: 512 * 2**20}
 MAX_OTHER = 16 * 2**20
 MAX_SUMS = 64 * 2**10
 MAX_FILES = 64
+MEMORY = 0.25
+"""The part of the memory that is left that a file may take: what is made of it takes more than it."""
 SUM_LINE = re.compile(r"([0-9a-f]{64}) [ *]([A-Za-z0-9_-][A-Za-z0-9._-]*)", re.ASCII)
 
 
@@ -71,8 +74,11 @@ def read_plain(path: Path, most: int) -> bytes:
     """The bytes of a plain file of at most so many; raises BadModel."""
     try:
         with open(path, "rb", opener=_open) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
                 raise BadModel(f"{path.name} cannot be read: it is no plain file")
+            if found.st_size > MEMORY * memory_left():
+                raise MemoryError(f"{path.name} has {found.st_size:,} bytes")
             content = file.read(most + 1)
     except OSError as error:
         reason = "it is a link" if path.is_symlink() else error.strerror

@@ -13,9 +13,25 @@ BOUNDARY = 0
 """The token that starts every string and, predicted, ends it."""
 
 
+COMPOSED = 4
+"""Code points that become one in the composed form, at most."""
+
+
 def normalise(text: str) -> str:
     """Text in Unicode's composed form (NFC), the form in which every model counts characters."""
     return unicodedata.normalize("NFC", text)
+
+
+def normalise_up_to(most: int, text: str) -> str | None:
+    """`normalise`, or None if that has more than `most` characters.
+
+    A text that is far too long is not composed at all: the time for that grows with the square of the
+    marks on one letter, up to minutes for a megabyte.
+    """
+    if len(text) > COMPOSED * most:
+        return None
+    composed = normalise(text)
+    return composed if len(composed) <= most else None
 
 
 def describe(character: str) -> str:

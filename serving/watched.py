@@ -1,7 +1,9 @@
 """What is made of files, made anew when they change: certificates, tokens."""
 
 import logging
+import math
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -13,6 +15,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Signature = list[tuple[int, int, int] | None]
+RETRY = 5.0
+"""Seconds after which what could not be used is tried again, since what was wrong may have passed."""
 
 
 class Watched(Generic[T]):
@@ -33,6 +37,8 @@ class Watched(Generic[T]):
         self._make = make
         self._lock = threading.Lock()
         self._signature = self._look()
+        self._retry_at = math.inf
+        self._reason = ""
         self._value = make()
 
     def current(self) -> T:
@@ -46,17 +52,22 @@ class Watched(Generic[T]):
 
     def _follow(self) -> None:
         signature = self._look()  # before reading, so that a change while reading is seen next time
-        if signature == self._signature:
+        if signature == self._signature and time.monotonic() < self._retry_at:
             return
+        is_news = signature != self._signature
         self._signature = signature
         names = printable(", ".join(map(str, self._paths)))
         try:
             self._value = self._make()
         except (MakemoreError, OSError) as error:
-            log.error(
-                "%s changed and cannot be used, what was there before stays: %s", names, error
-            )
+            self._retry_at = time.monotonic() + RETRY
+            if is_news or str(error) != self._reason:
+                self._reason = str(error)
+                log.error(
+                    "%s changed and cannot be used, what was there before stays: %s", names, error
+                )
         else:
+            self._retry_at = math.inf
             log.info("%s changed and was read again", names)
 
     def _look(self) -> Signature:
@@ -68,4 +79,4 @@ def _signature(path: Path) -> tuple[int, int, int] | None:
         found = path.stat()
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
+    return found.st_ino, found.st_ctime_ns, found.st_size

@@ -18,7 +18,7 @@ from types import FrameType
 from serving.config import ServerConfig
 from serving.errors import MakemoreError, Unavailable
 from serving.observe.logs import configure
-from serving.server import Server, run
+from serving.server import AT_ONCE_SIGNAL, Server, run
 
 log = logging.getLogger(__name__)
 
@@ -102,12 +102,13 @@ def tell(processes: Sequence[BaseProcess], number: int) -> None:
 
 
 def forward(processes: Sequence[BaseProcess]) -> threading.Event:
-    """Pass on the signals that stop a server; set once there was one."""
+    """Pass on the signals that stop a server; set once there was one. A second one ends it at once."""
     stopping = threading.Event()
 
     def pass_on(number: int, frame: FrameType | None) -> None:
+        is_second = stopping.is_set()
         stopping.set()
-        tell(processes, number)
+        tell(processes, AT_ONCE_SIGNAL if is_second else number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, pass_on)

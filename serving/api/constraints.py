@@ -23,6 +23,7 @@ MAX_EXCLUDED = (10_000, 128)
 MAX_FORBIDDEN = (1_000, 64)
 MAX_PATTERN = 256
 MAX_PART = 64
+MAX_ALLOWED = 4096
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ def rules_of(asked: pb.Constraints, forbidden: Sequence[str]) -> Rules:
         check_text("pattern", asked.pattern, MAX_PATTERN)
         check_text("suffix", asked.suffix, MAX_PART)
         check_text("contains", asked.contains, MAX_PART)
+        check_text("allowed_characters", asked.allowed_characters, MAX_ALLOWED)
     return Rules(
         pattern=normalise(asked.pattern),
         suffix=normalise(asked.suffix),

@@ -10,18 +10,18 @@ from serving.constraints.taken import Known
 from serving.engine import sampling
 from serving.engine.job import Reading
 from serving.manifest import Manifest
-from serving.vocabulary import BOUNDARY, normalise
+from serving.vocabulary import BOUNDARY, normalise, normalise_up_to
 
 
 def encoded(text: str, manifest: Manifest) -> list[int] | pb.TextScore:
     """Token ids of a text, or why it cannot be scored."""
-    text = normalise(text)
-    if len(text) > manifest.max_length:
+    composed = normalise_up_to(manifest.max_length, text)
+    if composed is None:
         return pb.TextScore(status=pb.SCORE_STATUS_TOO_LONG)
-    unknown = manifest.vocabulary.unknown(text)
+    unknown = manifest.vocabulary.unknown(composed)
     if unknown:
         return pb.TextScore(status=pb.SCORE_STATUS_UNKNOWN_CHARACTER, unknown_positions=unknown)
-    return manifest.vocabulary.encode(text)
+    return manifest.vocabulary.encode(composed)
 
 
 def score_message(

@@ -11,7 +11,7 @@ from serving import checks
 from serving.engine.sampling import SamplingParameters
 from serving.errors import InvalidArgument
 from serving.manifest import Manifest
-from serving.vocabulary import normalise
+from serving.vocabulary import normalise_up_to
 
 
 class At:
@@ -32,12 +32,11 @@ class At:
 
 def encode_prefix(text: str, manifest: Manifest, field: str = "prefix") -> list[int]:
     """Token ids of a prefix; raises InvalidArgument."""
-    prefix = normalise(text)
-    if len(prefix) > manifest.max_length:
+    prefix = normalise_up_to(manifest.max_length, text)
+    if prefix is None:
         raise InvalidArgument(
             field,
-            f"has {len(prefix):,} characters; the model makes strings of at most "
-            f"{manifest.max_length}",
+            f"has more than {manifest.max_length:,} characters, and the model makes no longer strings",
         )
     with At(field):
         return manifest.vocabulary.encode(prefix)

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -110,3 +111,27 @@ def test_the_command_names_what_is_wrong_in_one_line(folder: Path) -> None:
         done = run(*arguments, *at)
         assert done.exit_code == 2
         assert reason in done.output.splitlines()[-1]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "dangling link"])
+def test_what_is_no_plain_file_is_refused_and_not_taken_for_none(folder: Path, kind: str) -> None:
+    path = folder / aliases.FILE
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("nowhere")
+    with pytest.raises(BadModel, match="is no plain file"):
+        aliases.read(folder)
+
+
+def test_a_folder_that_may_not_be_read_is_not_one_without_aliases(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(self: Path) -> object:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "lstat", refused)
+    with pytest.raises(BadModel, match="cannot be read: Permission denied"):
+        aliases.read(folder)

@@ -242,3 +242,22 @@ def test_what_could_not_be_loaded_for_the_moment_is_looked_at_again(
     repository.load()
     assert names(repository) == ["models/good@1", "models/good@2"]
     assert reasons(repository) == []
+
+
+def test_a_model_whose_folder_may_not_be_read_any_more_is_served_on(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(repository.path, model_bytes(manifest(name="other")), "other")
+    repository.load()
+    iterdir = Path.iterdir
+
+    def refused(self: Path) -> Iterator[Path]:
+        if self.name == "good":
+            raise PermissionError(13, "Permission denied")
+        return iterdir(self)
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    publish(repository.path, model_bytes(manifest(name="other")), "other", version=2)
+    repository.load()
+    assert names(repository) == ["models/good@1", "models/other@1", "models/other@2"]
+    assert reasons(repository) == ["good: cannot be read: Permission denied"]

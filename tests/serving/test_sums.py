@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from serving import sums
 from serving.errors import BadModel
-from serving.sums import MAX_FILES, read_plain, read_verified
+from serving.sums import MAX_FILES, MODEL, read_plain, read_verified
 
 CONTENT = b"content"
 SUM = hashlib.sha256(CONTENT).hexdigest()
@@ -83,3 +84,14 @@ def test_a_file_that_has_no_end_is_read_to_the_bound_alone(tmp_path: Path) -> No
         file.truncate(2**40)  # takes no room on the disk
     with pytest.raises(BadModel, match="larger than 1,000 bytes"):
         read_plain(path, 1000)
+
+
+def test_a_file_for_which_there_is_no_memory_is_not_read(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = folder / MODEL
+    monkeypatch.setattr(sums, "memory_left", lambda: 2 * path.stat().st_size)
+    with pytest.raises(MemoryError, match=f"{MODEL} has .* bytes"):
+        read_plain(path, 2**20)
+    monkeypatch.setattr(sums, "memory_left", lambda: 4 * path.stat().st_size)
+    assert read_plain(path, 2**20) == path.read_bytes()

@@ -1,9 +1,13 @@
+import sys
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serving import vocabulary
 from serving.errors import InvalidArgument
-from serving.vocabulary import UnknownCharacter, Vocabulary, normalise
+from serving.vocabulary import COMPOSED, UnknownCharacter, Vocabulary, normalise, normalise_up_to
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20).map(normalise)
 
@@ -38,3 +42,23 @@ def test_an_invisible_character_is_named_by_its_code_point_alone() -> None:
 def test_alphabets_that_cannot_be_are_refused(alphabet: tuple[str, ...]) -> None:
     with pytest.raises(InvalidArgument, match=r"^alphabet: "):
         Vocabulary(alphabet)
+
+
+def test_no_character_is_composed_of_more_than_is_reckoned_with() -> None:
+    longest = max(
+        len(unicodedata.normalize("NFD", chr(point))) for point in range(sys.maxunicode + 1)
+    )
+    assert longest == COMPOSED
+
+
+@given(st.text("ae\u0300\u0316\u0345\u1f82\uac01\u1100\u1161", max_size=30), st.integers(1, 8))
+def test_a_text_is_normalised_up_to_a_length_as_it_is_without_one(text: str, most: int) -> None:
+    composed = normalise(text)
+    assert normalise_up_to(most, text) == (composed if len(composed) <= most else None)
+
+
+def test_a_text_that_is_far_too_long_is_not_composed_at_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(vocabulary, "normalise", None)
+    assert normalise_up_to(10, "a" + "\u0300" * 500_000) is None

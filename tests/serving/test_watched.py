@@ -1,9 +1,12 @@
 import logging
+import math
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from serving import watched as watched_module
 from serving.errors import InvalidArgument
 from serving.watched import Watched
 
@@ -64,3 +67,31 @@ def test_what_cannot_be_read_leaves_the_old_value_and_is_logged_once(
     assert str(path) in caplog.text
     path.write_text("5")
     assert watched.current() == 5
+
+
+def test_what_could_not_be_used_is_tried_again_and_told_again_only_if_it_is_something_else(
+    path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reasons = [OSError("no descriptors"), OSError("no descriptors"), OSError("no memory")]
+
+    def flaky() -> int:
+        if path.read_text() == "2" and reasons:
+            raise reasons.pop(0)
+        return number(path)
+
+    watched = Watched([path], flaky)
+    path.write_text("2")
+    assert watched.current() == 1
+    assert watched.current() == 1  # too soon to be tried again
+    assert len(reasons) == 2
+    monkeypatch.setattr(watched_module, "time", SimpleNamespace(monotonic=lambda: math.inf))
+    assert [watched.current() for _ in range(3)] == [1, 1, 2]
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
+
+
+def test_a_file_that_others_may_read_from_now_on_is_read(path: Path) -> None:
+    calls: list[int] = []
+    watched = Watched([path], lambda: calls.append(number(path)))
+    path.chmod(0o600)
+    watched.current()
+    assert calls == [1, 1]

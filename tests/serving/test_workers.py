@@ -15,6 +15,7 @@ import pytest
 from serving.client import Client
 from serving.config import ServerConfig
 from serving.errors import Unavailable
+from serving.server import AT_ONCE
 from serving.workers import reserved
 from tests.conftest import COMMITTED
 from tests.serving.observe.asking import page
@@ -85,3 +86,29 @@ def test_each_of_them_tells_its_own_metrics() -> None:
         assert all(found)
         assert len({match.groups() for match in found if match}) == 2
         assert [page(match[1], "/readyz")[0] for match in found if match] == [200, 200]
+
+
+def test_a_signal_to_all_of_them_at_once_is_one_to_stop(tmp_path: Path) -> None:
+    """As whoever stops a service sends it; each worker has it twice then, its parent passing it on."""
+    log = tmp_path / "log"
+    with (
+        log.open("w") as stderr,
+        serving(COMMITTED, "--workers", "2", stderr=stderr) as (process, address),
+        Client(address) as client,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        call = pool.submit(lambda: sum(len(part.samples) for part in client.stream(n=10_000)))
+        time.sleep(0.2)
+        for pid in (*children(process), process.pid, *children(process)):
+            os.kill(pid, signal.SIGTERM)
+        assert call.result(30) == 10_000
+        assert process.wait(30) == 0
+    assert "at once" not in log.read_text()
+
+
+def test_a_second_signal_ends_all_at_once() -> None:
+    with serving(COMMITTED, "--workers", "2", "--lame-duck", "60") as (process, _):
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == AT_ONCE

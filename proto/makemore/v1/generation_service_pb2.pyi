@@ -314,7 +314,9 @@ class Constraints(_message.Message):
     or if no string that keeps to the other fields can match. Default: empty, anything.
     """
     allowed_characters: _builtins.str
-    """Strings are made of these characters alone, the prefix's included. Default: empty, all."""
+    """Strings are made of these characters alone, the prefix's included: at most 4,096. Default: empty,
+    all.
+    """
     exact: _builtins.bool
     """How min_length, suffix, contains, pattern, allowed_characters and forbidden_substrings are kept.
     false: characters that lead nowhere are never drawn; fast, but strings come in other proportions
