@@ -1,5 +1,7 @@
 """Disks that are full, and disks that are taken away, while strings are asked for."""
 
+import fcntl
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -47,6 +49,37 @@ def test_a_log_that_cannot_be_written_costs_no_reload_and_the_end_is_a_good_one(
 def test_a_log_that_ends_what_logs_is_found(one_version: Path) -> None:
     with pytest.raises(AssertionError, match="does not come to hold"):
         mute(one_version, planted("loud", "serve"))
+
+
+# --- a log that nobody reads
+
+
+def unheard(repository: Path, command: Sequence[str] = SERVE) -> Load:
+    """Serve with a full pipe for a log, of which half is read at the end; what was read is looked at."""
+    ours, theirs = os.pipe()
+    with open(ours) as reader, open(theirs, "w") as pipe:
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 4096)
+        with serving(repository, "--access-log", stderr=pipe, command=command) as (
+            process,
+            address,
+        ):
+            with Load(address) as load:
+                load.wait_for(5000)  # the pipe is full, and so is what waits
+            process.terminate()
+            assert process.wait(30) == 0
+        pipe.close()
+        assert 10 < len(reader.readlines()) < 100
+    return load
+
+
+def test_a_log_that_nobody_reads_costs_no_call_and_the_end_is_a_good_one(one_version: Path) -> None:
+    assert unheard(one_version).failures == {}
+
+
+@pytest.mark.fault
+def test_a_log_that_waits_for_its_reader_is_found(one_version: Path) -> None:
+    with pytest.raises(AssertionError, match="calls do not end"):
+        unheard(one_version, planted("loud", "serve"))
 
 
 # --- a disk that fills
