@@ -12,6 +12,10 @@ MAX_ANSWER: Final = 16 * 2**20
 MAX_CALLS: Final = 4096
 """Calls that may be under way on all connections, health checks among them: a backstop far behind the
 admission of work, for a peer that opens streams faster than they are refused."""
+MAX_WATCHES: Final = 1024
+"""Of them, watches of health, which have no end and need no token: one for each connection there may be."""
+WATCHES_A_PEER: Final = 16
+"""Watches on one connection: a client has one for each service that it asks for, and seldom asks for two."""
 
 OPTIONS: Final[dict[str, int]] = {
     # The largest request of use is a list of 4,096 texts or excluded strings. A longer one is refused by

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import signal
 from collections.abc import Callable
 
@@ -24,6 +23,7 @@ from serving.config import ServerConfig
 from serving.errors import Unavailable
 from serving.host import Host
 from serving.observe.observation import Observation
+from serving.observe.writing import leave_at_once
 from serving.options import MAX_CALLS, server_options
 from serving.reload import Reloader
 from serving.repository import Repository
@@ -247,13 +247,13 @@ async def run(config: ServerConfig, announce: Callable[[Server], None]) -> None:
     await asyncio.wait({leaving, at_once}, return_when=asyncio.FIRST_COMPLETED)
     if not leaving.done():
         log.warning("stopped at once: calls under way are lost")
-        os._exit(AT_ONCE)
+        leave_at_once(AT_ONCE)
     if server.host.is_loading:
         log.warning("stopped while a version is being loaded")
-        os._exit(0)  # whose thread would be waited for
+        leave_at_once(0)  # whose thread would be waited for
     if server.failure:
         log.critical("%s: the process ends", server.failure)
-        os._exit(FAILED)
+        leave_at_once(FAILED)
     for task in (at_once, watching):
         task.cancel()
     await asyncio.gather(leaving, starting, return_exceptions=True)
@@ -268,7 +268,7 @@ async def watch(server: Server) -> None:
         reason = "engines are not watched"
     log.critical("%s: the process ends", reason)
     await asyncio.wait({asyncio.ensure_future(server.stop(LAST_CALLS))}, timeout=LAST_CALLS + 1)
-    os._exit(FAILED)
+    leave_at_once(FAILED)
 
 
 async def leave(server: Server, lame_duck: float, grace: float) -> None:

@@ -1,17 +1,21 @@
 """The standard health service, which no watcher can hold up.
 
 grpc's own writes to a watcher under the lock that every change of a status needs, so that a watcher who
-reads nothing stops them all; and its watches go on for ever, which a stop waits for.
+reads nothing stops them all; and its watches go on for ever, which a stop waits for, and are as many as
+anybody likes, so that no room is left for calls.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from serving.errors import NotFound
+from serving.errors import Exhausted, NotFound
+from serving.options import MAX_WATCHES, WATCHES_A_PEER
 from serving.quoting import quoted
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -19,6 +23,8 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 LAST_WORD = 0.1
 """Seconds in which watchers are told NOT_SERVING before their streams end."""
+RETRY: Final = 5.0
+"""Seconds after which a watch that was refused may be tried again."""
 
 Status = int
 """A number of the proto's enumeration."""
@@ -36,6 +42,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
     def __init__(self) -> None:
         self._statuses: dict[str, Status] = {}
         self._news = asyncio.Event()  # set at the next change, then another one takes its place
+        self._watches: Counter[str] = Counter()  # by peer: an address and a port, so a connection
         self._is_leaving = self._is_over = False
 
     async def Check(  # noqa: D102 - told by the proto
@@ -49,15 +56,31 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
         self, request: health_pb2.HealthCheckRequest, context: Context
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
         told: Status | None = None
-        while True:
-            news, status = self._news, self._statuses.get(request.service, UNKNOWN)
-            if status != told:
-                told = status
-                yield response_of(status)
-            elif self._is_over:
-                return
-            else:
-                await news.wait()
+        with self._place_of(context.peer()):
+            while True:
+                news, status = self._news, self._statuses.get(request.service, UNKNOWN)
+                if status != told:
+                    told = status
+                    yield response_of(status)
+                elif self._is_over:
+                    return
+                else:
+                    await news.wait()
+
+    @contextmanager
+    def _place_of(self, peer: str) -> Iterator[None]:
+        """A place among the watches while one goes on; raises Exhausted."""
+        if self._watches[peer] >= WATCHES_A_PEER:
+            raise Exhausted(f"a connection may have {WATCHES_A_PEER} watches of health", RETRY)
+        if self._watches.total() >= MAX_WATCHES:
+            raise Exhausted(f"there are {MAX_WATCHES:,} watches of health already", RETRY)
+        self._watches[peer] += 1
+        try:
+            yield
+        finally:
+            self._watches[peer] -= 1
+            if not self._watches[peer]:
+                del self._watches[peer]
 
     def set(self, service: str, status: Status) -> None:
         """Tell a service's status from now on, unless the server is about to end."""

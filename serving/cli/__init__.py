@@ -3,6 +3,7 @@
 Knows the trainer's commands by name alone, so that a server installs without it.
 """
 
+import logging
 import os
 import signal
 import sys
@@ -90,6 +91,8 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except MakemoreError as error:
+            for handler in logging.getLogger().handlers:  # whose lines come before the last
+                handler.flush()
             click.echo(f"error: {printable(str(error), kept=chr(10))}", err=True)
             ctx.exit(error.exit_status)
 

@@ -1,6 +1,9 @@
 """`makemore serve`."""
 
 import asyncio
+import logging
+import os
+import sys
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -16,6 +19,8 @@ from serving.placement import CPU, DEVICES
 from serving.server import run
 from serving.vocabulary import normalise
 from serving.workers import serve
+
+log = logging.getLogger(__name__)
 
 PATH = click.Path(path_type=Path)
 
@@ -124,12 +129,23 @@ def command(
     )
 
     def announce(names: str, port: int) -> None:
-        click.echo(f"serving {names} on {config.host}:{port}")
+        say(f"serving {names} on {config.host}:{port}")
 
     if workers == 1:
         asyncio.run(run(config, lambda server: announce(server.summary, server.port)))
     else:
         click.get_current_context().exit(serve(config, workers, announce))
+
+
+def say(line: str) -> None:
+    """Print a line; a server serves on where it cannot be told, as on a full disk, and logs that."""
+    try:
+        click.echo(line)
+    except OSError as error:
+        log.warning("%s; standard output cannot be written: %s", line, error.strerror)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())  # for what is left of the line when the process ends
+        os.close(nowhere)
 
 
 def lines_of(file: TextIO) -> list[str]:

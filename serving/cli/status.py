@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import click
@@ -76,9 +77,11 @@ def watch(listed: Sequence[str], looks: Mapping[str, Look], interval: float, liv
 def look_at_all(listed: Sequence[str]) -> tuple[dict[str, Look], list[str]]:
     """What each server tells, and why others tell nothing; raises Unavailable if all tell nothing."""
     looks, errors = {}, []
-    for address in listed:
+    with ThreadPoolExecutor(max(len(listed), 1)) as pool:  # each has the whole time
+        asked = {address: pool.submit(look_at, address, TIMEOUT) for address in listed}
+    for address, look in asked.items():
         try:
-            looks[address] = look_at(address, TIMEOUT)
+            looks[address] = look.result()
         except Unavailable as error:
             errors.append(str(error))
     if not looks:

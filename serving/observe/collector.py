@@ -1,4 +1,4 @@
-"""What the engines have counted, read when somebody looks, so that counting costs them next to nothing."""
+"""What engines and the log have counted, read when somebody looks, so that counting costs next to nothing."""
 
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
@@ -17,7 +17,8 @@ from serving.engine.engine import Engine
 from serving.engine.job import FinishReason, Shortfall
 from serving.engine.tree import Tree
 from serving.host import Host
-from serving.observe.definitions import ENGINE, PREFIX, Definition
+from serving.observe.definitions import ENGINE, PREFIX, SERVER, Definition
+from serving.observe.writing import dropped
 
 Labels = tuple[str, ...]
 Values = Iterable[tuple[Labels, float]]
@@ -79,6 +80,17 @@ class EngineCollector(Collector):
         for result, count in self._host.reloads.items():
             families["reloads_total"].add_metric((result,), count)
         return families.values()
+
+
+class LogCollector(Collector):
+    """Tells Prometheus of the log."""
+
+    def collect(self) -> Iterable[Metric]:
+        """See prometheus_client."""
+        name = "log_lines_dropped_total"
+        lines = family(name, SERVER[name])
+        lines.add_metric((), dropped())
+        return [lines]
 
 
 def family(name: str, definition: Definition) -> Any:

@@ -36,6 +36,7 @@ SERVER: Final = {
     "uptime_seconds": Definition("gauge", "Time since the start, whatever the clock says."),
     "ready": Definition("gauge", "1 while /readyz says so."),
     "repository_refused": Definition("gauge", "Things of the repository that are refused."),
+    "log_lines_dropped_total": Definition("counter", "Lines that the log lacks."),
     "queue_pressure": Definition("gauge", "How near calls are to being refused, 0 to 1."),
 }
 ENGINE: Final = {

@@ -5,9 +5,11 @@ So they answer while the event loop is busy, and nothing of the API is open wher
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
-from socket import AF_INET, AF_INET6
+from socket import AF_INET, AF_INET6, SHUT_RDWR
 from socketserver import TCPServer
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler
@@ -26,7 +28,7 @@ log = logging.getLogger(__name__)
 MOST = 16
 """Requests at a time; who comes after that is hung up on."""
 PATIENCE = 5.0
-"""Seconds for a request's next byte."""
+"""Seconds for a request, from its first byte to the last of the answer; who takes longer is hung up on."""
 
 Check = Callable[[], str]
 """Why something is not as it should be; empty if it is."""
@@ -110,8 +112,6 @@ def text(start: "StartResponse", status: str, line: str) -> Iterable[bytes]:
 
 
 class _Handler(WSGIRequestHandler):
-    timeout = PATIENCE
-
     def log_message(self, format: str, *args: Any) -> None:
         """Scrapes come too often to be told."""
 
@@ -120,6 +120,7 @@ class _Server(ThreadingWSGIServer):
     def __init__(self, host: str, port: int) -> None:
         self.address_family = AF_INET6 if ":" in host else AF_INET
         self._room = threading.BoundedSemaphore(MOST)
+        self._begun: dict[Any, float] = {}
         super().__init__((host, port), _Handler)
 
     def server_bind(self) -> None:
@@ -132,17 +133,32 @@ class _Server(ThreadingWSGIServer):
         if not self._room.acquire(blocking=False):
             self.shutdown_request(request)
             return
+        self._begun[request] = time.monotonic()
         try:
             super().process_request(request, client_address)
         except BaseException:  # no thread could be started, which would have given the room back
-            self._room.release()
+            self._end(request)
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._room.release()
+            self._end(request)
+
+    def _end(self, request: Any) -> None:
+        del self._begun[request]
+        self._room.release()
+
+    def service_actions(self) -> None:
+        """Hang up on those who have had their time; called at each turn.
+
+        A time-out of the socket begins anew with each byte, so that one every few seconds would do.
+        """
+        latest = time.monotonic() - PATIENCE
+        for request in [one for one, begun in list(self._begun.items()) if begun < latest]:
+            with suppress(OSError):  # it has ended in this moment
+                request.shutdown(SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """The one who asked has gone, as a rule."""

@@ -15,6 +15,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from serving.observe.config import ObserveConfig
 from serving.observe.notes import request_id
+from serving.observe.writing import LineWriter
 from serving.quoting import printable
 
 HANDLER: Final = "makemore"
@@ -48,12 +49,13 @@ def configure(config: ObserveConfig, *, worker: bool = False, stream: TextIO | N
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
     )
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler = LineWriter(stream or sys.stderr)
     handler.set_name(HANDLER)
     handler.setFormatter(formatter)
     root = logging.getLogger()
     for old in [old for old in root.handlers if old.get_name() == HANDLER]:
         root.removeHandler(old)
+        old.close()
     root.addHandler(handler)
     root.setLevel(config.level)
 

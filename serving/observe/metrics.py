@@ -16,7 +16,7 @@ from prometheus_client import (
 )
 
 from serving.host import Host
-from serving.observe.collector import EngineCollector
+from serving.observe.collector import EngineCollector, LogCollector
 from serving.observe.definitions import CALLS, PREFIX, SERVER
 
 M = TypeVar("M", Counter, Gauge, Histogram)
@@ -81,6 +81,7 @@ class Metrics:
         self._make(Gauge, "ready").set_function(lambda: self.is_ready)
         self._make(Gauge, "repository_refused").set_function(lambda: host.refusals)
         self._make(Gauge, "queue_pressure").set_function(lambda: host.pressure)
+        self.registry.register(LogCollector())
         self.registry.register(EngineCollector(host))
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)

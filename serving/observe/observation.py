@@ -9,6 +9,7 @@ from serving.observe.calls import Observing
 from serving.observe.config import ObserveConfig
 from serving.observe.endpoint import Endpoint
 from serving.observe.metrics import Metrics
+from serving.observe.pulse import Pulse
 
 if TYPE_CHECKING:
     from serving.observe.tracing import Tracing
@@ -39,18 +40,21 @@ class Observation:
         self.layer = Observing(self.metrics, is_logged=config.access_log, tracing=self.tracing)
         self.endpoint: Endpoint | None = None
         self._host = host
+        self._pulse = Pulse()
         if config.metrics_listen:
             checks = {"/healthz": self.what_ails, "/readyz": self.what_lacks}
             self.endpoint = Endpoint(config.metrics_listen, self.metrics.registry, checks)
 
     def start(self) -> None:
-        """Tell it from now on; raises Unavailable if the address cannot be bound."""
+        """Tell it from now on; called in the event loop. Raises Unavailable: the address cannot be bound."""
         if self.endpoint is not None:
+            self._pulse.start()
             self.endpoint.start()
             log.info("metrics on http://%s/metrics", self.endpoint.address)
 
     def stop(self) -> None:
         """Tell nothing more, once what is known has been told."""
+        self._pulse.stop()
         if self.tracing is not None:
             self.tracing.stop()
         if self.endpoint is not None:
@@ -61,7 +65,9 @@ class Observation:
         self.metrics.is_ready = ready
 
     def what_ails(self) -> str:
-        """What is wrong with an engine; empty if all is well."""
+        """What is wrong with the event loop or an engine; empty if all is well."""
+        if ill := self._pulse.what_ails():
+            return ill
         for engine in self._host.running():
             if engine.failure or not engine.is_alive:
                 return engine.failure or f"the engine of {engine.name} has ended"

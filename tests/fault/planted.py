@@ -15,6 +15,8 @@ from serving.engine.admission import Admission
 from serving.engine.engine import Engine
 from serving.engine.job import Job
 from serving.host import Host
+from serving.observe import writing
+from serving.observe.writing import LineWriter
 from serving.options import server_options
 from serving.watchdog import Watchdog
 
@@ -159,10 +161,10 @@ def impatient() -> None:
 def loud() -> None:
     """Whoever logs what cannot be written is ended by it."""
 
-    def wrong(self: logging.Handler, record: logging.LogRecord) -> None:
-        raise OSError("the log cannot be written")
+    def wrong(self: LineWriter, record: logging.LogRecord) -> None:
+        writing.write(sys.stderr, self.format(record))
 
-    logging.Handler.handleError = wrong  # type: ignore[method-assign]
+    LineWriter.emit = wrong  # type: ignore[method-assign]
 
 
 def littering() -> None:

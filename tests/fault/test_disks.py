@@ -1,16 +1,20 @@
 """Disks that are full, and disks that are taken away, while strings are asked for."""
 
+import fcntl
+import os
+import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
 from serving.client import Client
 from serving.errors import NotFound
+from tests.conftest import COMMITTED
 from tests.fault.figures import record
 from tests.fault.load import Load
 from tests.fault.test_reload import put, version_of
@@ -47,6 +51,76 @@ def test_a_log_that_cannot_be_written_costs_no_reload_and_the_end_is_a_good_one(
 def test_a_log_that_ends_what_logs_is_found(one_version: Path) -> None:
     with pytest.raises(AssertionError, match="does not come to hold"):
         mute(one_version, planted("loud", "serve"))
+
+
+# --- a log that nobody reads
+
+
+def unheard(repository: Path, command: Sequence[str] = SERVE) -> Load:
+    """Serve with a full pipe for a log, of which half is read at the end; what was read is looked at."""
+    ours, theirs = os.pipe()
+    with open(ours) as reader, open(theirs, "w") as pipe:
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 4096)
+        with serving(repository, "--access-log", stderr=pipe, command=command) as (
+            process,
+            address,
+        ):
+            with Load(address) as load:
+                load.wait_for(5000)  # the pipe is full, and so is what waits
+            process.terminate()
+            assert process.wait(30) == 0
+        pipe.close()
+        assert 10 < len(reader.readlines()) < 100
+    return load
+
+
+def test_a_log_that_nobody_reads_costs_no_call_and_the_end_is_a_good_one(one_version: Path) -> None:
+    assert unheard(one_version).failures == {}
+
+
+@pytest.mark.fault
+def test_a_log_that_waits_for_its_reader_is_found(one_version: Path) -> None:
+    with pytest.raises(AssertionError, match="calls do not end"):
+        unheard(one_version, planted("loud", "serve"))
+
+
+# --- a standard output that cannot be written
+
+
+@contextmanager
+def full_disk() -> Iterator[IO[str]]:
+    with open("/dev/full", "w") as full:
+        yield full
+
+
+@contextmanager
+def pipe_without_reader() -> Iterator[IO[str]]:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    with open(theirs, "w") as pipe:
+        yield pipe
+
+
+@pytest.mark.parametrize("output", [full_disk, pipe_without_reader])
+@pytest.mark.parametrize("flags", [(), ("--workers", "2")])
+def test_a_server_that_cannot_say_where_it_serves_logs_it_and_serves_on(
+    output: Callable[[], AbstractContextManager[IO[str]]], flags: Sequence[str]
+) -> None:
+    command = [*SERVE, "--repository", str(COMMITTED), "--listen", "127.0.0.1:0", *flags]
+    with (
+        output() as stdout,
+        subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, text=True) as process,
+    ):
+        try:
+            assert process.stderr is not None
+            told = re.match(r"WARNING: serving \S+ on (\S+); stand", process.stderr.readline())
+            assert told is not None
+            with Client(told[1]) as client:
+                assert client.generate("em", 1).samples
+            process.terminate()
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
 
 
 # --- a disk that fills

@@ -3,15 +3,32 @@
 import asyncio
 from typing import Any
 
+import grpc
 import pytest
-from grpc_health.v1 import health_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from serving.api import health as health_module
 from serving.api.health import NOT_SERVING, SERVING, UNKNOWN, HealthServicer
-from serving.errors import NotFound
+from serving.api.status import error_of
+from serving.errors import Exhausted, NotFound
+from serving.options import MAX_CALLS, MAX_WATCHES, WATCHES_A_PEER
 
 
 def request(service: str = "") -> health_pb2.HealthCheckRequest:
     return health_pb2.HealthCheckRequest(service=service)
+
+
+class Connection:
+    """A context of calls that come by it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def peer(self) -> str:
+        return self._name
+
+
+PEER: Any = Connection("ipv4:192.0.2.1:1")
 
 
 def run(scenario: Any) -> None:
@@ -21,7 +38,7 @@ def run(scenario: Any) -> None:
 def test_a_watcher_hears_each_change_and_the_end() -> None:
     async def scenario(health: HealthServicer) -> None:
         health.set("", SERVING)
-        watch: Any = health.Watch(request(), None)  # type: ignore[arg-type]
+        watch: Any = health.Watch(request(), PEER)
         assert (await anext(watch)).status == SERVING
         health.set("other", SERVING)
         health.set("", NOT_SERVING)
@@ -42,7 +59,7 @@ def test_a_watcher_who_reads_nothing_holds_up_nothing() -> None:
 
     async def scenario(health: HealthServicer) -> None:
         health.set("", SERVING)
-        stuck: Any = health.Watch(request(), None)  # type: ignore[arg-type]
+        stuck: Any = health.Watch(request(), PEER)
         await anext(stuck)  # and nobody asks for what comes after
         health.set("", NOT_SERVING)
         health.leave()
@@ -55,7 +72,7 @@ def test_a_watcher_who_reads_nothing_holds_up_nothing() -> None:
 
 def test_what_is_not_known_is_watched_until_it_is() -> None:
     async def scenario(health: HealthServicer) -> None:
-        watch: Any = health.Watch(request("new"), None)  # type: ignore[arg-type]
+        watch: Any = health.Watch(request("new"), PEER)
         assert (await anext(watch)).status == UNKNOWN
         with pytest.raises(NotFound):
             await health.Check(request("new"), None)  # type: ignore[arg-type]
@@ -73,3 +90,68 @@ def test_a_server_that_leaves_is_not_serving_whatever_is_said_after() -> None:
         assert (await health.Check(request(), None)).status == NOT_SERVING  # type: ignore[arg-type]
 
     run(scenario)
+
+
+async def watched(health: HealthServicer, connection: Any) -> Any:
+    """A watch that has been told the first status."""
+    watch: Any = health.Watch(request(), connection)
+    await anext(watch)
+    return watch
+
+
+async def check_full(health: HealthServicer, connection: Any, reason: str) -> None:
+    with pytest.raises(Exhausted, match=reason) as caught:
+        await watched(health, connection)
+    assert caught.value.retry_after > 0
+
+
+def test_a_connection_has_so_many_watches_and_others_have_theirs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(health_module, "WATCHES_A_PEER", 2)
+
+    async def scenario(health: HealthServicer) -> None:
+        watches = [await watched(health, PEER) for _ in range(2)]
+        await check_full(health, PEER, "a connection may have 2 watches")
+        watches.append(await watched(health, Connection("ipv4:192.0.2.1:2")))
+        await watches[0].aclose()
+        watches.append(await watched(health, PEER))
+        await check_full(health, PEER, "a connection may have 2 watches")
+
+    run(scenario)
+
+
+def test_all_watches_together_leave_room_for_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert MAX_WATCHES <= MAX_CALLS / 4
+    monkeypatch.setattr(health_module, "MAX_WATCHES", 3)
+
+    async def scenario(health: HealthServicer) -> None:
+        watches = [await watched(health, Connection(str(port))) for port in range(3)]
+        await check_full(health, PEER, "there are 3 watches of health already")
+        await watches[0].aclose()
+        watches.append(await watched(health, PEER))
+
+    run(scenario)
+
+
+def test_watches_that_have_ended_leave_nothing_behind() -> None:
+    async def scenario(health: HealthServicer) -> None:
+        for port in range(3):
+            await (await watched(health, Connection(str(port)))).aclose()
+        assert not health._watches
+
+    run(scenario)
+
+
+def test_who_watches_too_much_reads_why_and_when_to_try_again(address: str) -> None:
+    with grpc.insecure_channel(address) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        watches = [stub.Watch(request()) for _ in range(WATCHES_A_PEER)]
+        assert all(next(watch).status == SERVING for watch in watches)
+        with pytest.raises(grpc.RpcError) as caught:
+            next(stub.Watch(request()))
+        call: Any = caught.value
+        error = error_of(call)
+        assert isinstance(error, Exhausted)
+        assert error.retry_after > 0
+        assert stub.Check(request()).status == SERVING

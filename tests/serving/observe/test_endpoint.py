@@ -3,7 +3,7 @@
 import socket
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -13,6 +13,7 @@ from serving.observe import endpoint as endpoint_module
 from serving.observe.config import ObserveConfig
 from serving.observe.endpoint import MOST, Endpoint
 from tests.serving.observe.asking import observed, page
+from tests.serving.process import wait_until
 
 
 def test_a_server_is_healthy_and_ready_until_it_is_to_end() -> None:
@@ -61,7 +62,7 @@ def test_it_listens_on_the_other_internet_protocol_too() -> None:
 def test_those_who_connect_and_say_nothing_are_gone_after_a_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(endpoint_module._Handler, "timeout", 0.2)
+    monkeypatch.setattr(endpoint_module, "PATIENCE", 0.2)
     endpoint = Endpoint("127.0.0.1:0", CollectorRegistry(), {"/x": lambda: ""})
     endpoint.start()
     before = threading.active_count()
@@ -74,6 +75,37 @@ def test_those_who_connect_and_say_nothing_are_gone_after_a_time(
             assert time.monotonic() < end
             time.sleep(0.01)
         assert page(endpoint.address, "/x") == (200, "ok\n")
+    endpoint.stop()
+
+
+def answering() -> int:
+    """How many requests are being answered."""
+    return sum("process_request_thread" in thread.name for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("sent", [b"GET /x HTTP/1.1\r\nX: ", b"GET /x HTTP/1.1\r\n\r\n"])
+def test_those_who_send_or_read_a_byte_at_a_time_are_gone_after_a_time(
+    sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoint_module, "PATIENCE", 1.0)
+    endpoint = Endpoint("127.0.0.1:0", CollectorRegistry(), {"/x": lambda: "x" * 2**24})
+    endpoint.start()
+    with ExitStack() as stack:
+        dripping = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", endpoint.port)))
+            for _ in range(4)
+        ]
+        for one in dripping:
+            one.sendall(sent)
+        wait_until(lambda: answering() == 4)
+        end = time.monotonic() + 20
+        while answering():
+            assert time.monotonic() < end
+            for one in dripping:
+                with suppress(OSError):
+                    one.send(b"x") if sent.endswith(b" ") else one.recv(1)
+            time.sleep(0.05)
+    assert page(endpoint.address, "/x")[0] == 503
     endpoint.stop()
 
 

@@ -16,11 +16,20 @@ from serving.config import ServerConfig
 from serving.observe import notes
 from serving.observe.config import ObserveConfig
 from serving.observe.logs import HANDLER, configure
+from serving.observe.writing import flush
 from serving.testing import running
 from tests.conftest import COMMITTED
 
 HOSTILE = "a\nERROR: forged\r\x1b[2J\x1b]0;title\x07\x9b31m\u202egnp.exe\u2028\x00"
 Configure = Callable[..., io.StringIO]
+
+
+class Written(io.StringIO):
+    """Has all that was logged when somebody looks."""
+
+    def getvalue(self) -> str:
+        flush()
+        return super().getvalue()
 
 
 @pytest.fixture
@@ -30,7 +39,7 @@ def logged() -> Iterator[Configure]:
     level = root.level
 
     def begin(**flags: Any) -> io.StringIO:
-        stream = io.StringIO()
+        stream = Written()
         worker = flags.pop("worker", False)
         configure(ObserveConfig(**flags), worker=worker, stream=stream)
         return stream
@@ -38,6 +47,7 @@ def logged() -> Iterator[Configure]:
     yield begin
     for handler in [handler for handler in root.handlers if handler.get_name() == HANDLER]:
         root.removeHandler(handler)
+        handler.close()
     root.setLevel(level)
     structlog.reset_defaults()
 

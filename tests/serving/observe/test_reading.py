@@ -1,8 +1,10 @@
 """What is read from a page of metrics, and what is made of two of them."""
 
 import math
+import socket
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -110,3 +112,70 @@ def test_who_is_no_server_of_ours_is_told_apart_from_nobody() -> None:
         look_at("nowhere", 5)
     with other("/metrics") as address, pytest.raises(Unavailable, match="not of a makemore server"):
         look_at(address, 5)
+
+
+@contextmanager
+def liar(*parts: bytes, drips: bool = False) -> Iterator[str]:
+    """Who answers one request with these parts, and then, if so, a byte every now and then without end."""
+
+    def answer() -> None:
+        with suppress(OSError), listener.accept()[0] as connection:
+            connection.recv(4096)
+            connection.sendall(b"".join(parts))
+            while drips and not over.wait(0.02):
+                connection.sendall(b"#")
+
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            over.set()
+            thread.join()
+
+
+OK = b"HTTP/1.0 200 OK\r\n\r\n"
+READY, UPTIME = b"makemore_ready 1\n", b"makemore_uptime_seconds 5\n"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        *(
+            READY + b"makemore_uptime_seconds " + n
+            for n in (b"NaN\n", b"+Inf\n", b"-1\n", b"1e31\n")
+        ),
+        *(READY + UPTIME + b'a_bucket{le="' + bound + b'"} 1\n' for bound in (b"x", b"", b"NaN")),
+        READY + UPTIME + b"a_bucket 1\n",
+        READY,
+        UPTIME,
+        READY + UPTIME + b"\xff",
+    ],
+)
+def test_a_page_with_values_that_ours_have_not_is_refused_with_its_address(page: bytes) -> None:
+    with (
+        liar(OK, page) as address,
+        pytest.raises(Unavailable, match=f"^http://{address}/metrics is not of a makemore server"),
+    ):
+        look_at(address, 5)
+
+
+def test_a_page_that_ends_before_its_end_is_refused() -> None:
+    parts = (b"HTTP/1.0 200 OK\r\nContent-Length: 5000\r\n\r\n", READY, UPTIME)
+    with liar(*parts) as address, pytest.raises(Unavailable, match="ends before its end"):
+        look_at(address, 5)
+
+
+@pytest.mark.parametrize("parts", [(b"HTTP/1.0 200 OK\r\nX: ",), (OK, READY, UPTIME)])
+def test_a_page_that_comes_a_byte_at_a_time_is_waited_for_no_longer_than_others(
+    parts: tuple[bytes, ...],
+) -> None:
+    with liar(*parts, drips=True) as address, pytest.raises(NoServer, match="timed out"):
+        look_at(address, 0.3)
+
+
+def test_a_server_that_has_just_started_has_done_nothing_a_second() -> None:
+    now = Look.parse("makemore_ready 1\nmakemore_uptime_seconds 0\n", 200)
+    assert server_glance(now, now.since(Look(now.at, {}))).processors == 0
