@@ -13,6 +13,7 @@ import numpy as np
 from makemore.v1 import generation_service_pb2 as pb
 from makemore.v1 import generation_service_pb2_grpc as generation_grpc
 from serving import checks
+from serving.api.bounding import Bounding
 from serving.api.caller import caller
 from serving.api.drawing import (
     SHORTFALL_REASONS,
@@ -48,7 +49,7 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
 
     def __init__(self, host: Host, forbidden: Sequence[str] = ()) -> None:
         self._host = host
-        self._forbidden = forbidden
+        self._bounding = Bounding(forbidden)
 
     @cached_property
     def _mailbox(self) -> Mailbox:
@@ -67,7 +68,7 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
     ) -> pb.GenerateResponse:
         arrived = time.monotonic()
         model, engine = self._take(request.model, context)
-        drawing = await drawing_of(request, model, deadline_of(context), MAX_N, self._forbidden)
+        drawing = await drawing_of(request, model, deadline_of(context), MAX_N, self._bounding)
         job = drawing.job
         engine.submit(job)
         # A caller that leaves cancels this coroutine, which cancels the job, which frees the rows.
@@ -91,7 +92,7 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
         asked.allow_partial = True
         with At("request.{}"):
             drawing = await drawing_of(
-                asked, model, deadline_of(context), MAX_STREAM_N, self._forbidden
+                asked, model, deadline_of(context), MAX_STREAM_N, self._bounding
             )
         start_at(request, drawing)
         header = pb.StreamHeader(
@@ -144,7 +145,7 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
         self, request: pb.ListTopStringsRequest, context: Context
     ) -> pb.ListTopStringsResponse:
         model, engine = self._take(request.model, context)
-        search = await search_of(request, model, self._forbidden)
+        search = await search_of(request, model, deadline_of(context), self._bounding)
         stop = partial_at(deadline_of(context))
         with suppress(DeadlineExceeded):
             while wanted := search.wanted():
