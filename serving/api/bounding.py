@@ -34,7 +34,7 @@ class Bounding:
     ) -> None:
         self.forbidden = forbidden
         self.room = room or Room()
-        self.kept = kept or Kept(KEPT)
+        self.kept = Kept(KEPT) if kept is None else kept
 
     async def bounds(
         self,

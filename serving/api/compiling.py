@@ -1,6 +1,7 @@
 """The room in which patterns are compiled: one thread, for which callers wait in turn and not for long."""
 
 import asyncio
+import sys
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
@@ -17,6 +18,10 @@ MOST = (128, 32)
 """Compilations that may wait: in all, and of one caller."""
 PART = 0.2
 """How much the last compilation counts in the time that one is expected to take."""
+SWITCH, USUAL = 0.0005, sys.getswitchinterval()
+"""Seconds after which a thread must let another run Python: while something is compiled, and else. A call
+has many short turns of Python, before each of which it may wait so long for what is compiled beside it."""
+MISSED = "the deadline passed before the constraints were compiled"
 
 
 @dataclass(eq=False)
@@ -28,6 +33,15 @@ class Ticket:
     work: Callable[[], Any]
     result: "asyncio.Future[Any]"
     calls: int = 0
+
+
+def politely(work: Callable[[], Result]) -> Result:
+    """Do work beside which other threads soon have their turn."""
+    sys.setswitchinterval(SWITCH)
+    try:
+        return work()
+    finally:
+        sys.setswitchinterval(USUAL)
 
 
 class Room:
@@ -69,7 +83,7 @@ class Room:
             DeadlineExceeded: the deadline passed before the work was done.
         """
         if deadline is not None and deadline <= time.monotonic():
-            raise DeadlineExceeded("the deadline passed before the constraints were compiled")
+            raise DeadlineExceeded(MISSED)
         ticket = self._tickets.get((caller, key)) or self._enter(caller, key, work)
         ticket.calls += 1
         try:
@@ -77,9 +91,7 @@ class Room:
                 found: Result = await asyncio.shield(ticket.result)
                 return found
         except TimeoutError:
-            raise DeadlineExceeded(
-                "the deadline passed before the constraints were compiled"
-            ) from None
+            raise DeadlineExceeded(MISSED) from None
         finally:
             ticket.calls -= 1
             self._drop_if_unwanted(ticket)
@@ -115,7 +127,7 @@ class Room:
         self._is_busy = True
         loop = asyncio.get_running_loop()
         begun = time.monotonic()
-        done = loop.run_in_executor(self._thread, ticket.work)
+        done = loop.run_in_executor(self._thread, politely, ticket.work)
         done.add_done_callback(lambda done: self._end(ticket, done, time.monotonic() - begun))
 
     def _end(self, ticket: Ticket, done: "asyncio.Future[Any]", seconds: float) -> None:
