@@ -26,10 +26,12 @@ from serving.api.drawing import (
 from serving.api.mailbox import Mailbox
 from serving.api.reading import distribution_message, encoded, score_message
 from serving.api.request import At, encode_prefix
+from serving.api.searching import Searches
 from serving.api.streaming import stream
 from serving.api.top import listed, search_of
 from serving.engine.engine import Engine
 from serving.engine.job import Read, Reading
+from serving.engine.top import TopSearch
 from serving.errors import DeadlineExceeded, InvalidArgument
 from serving.host import Host
 from serving.limits import MAX_N, MAX_PREFIXES, MAX_STREAM_N, MAX_TEXTS
@@ -50,6 +52,7 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
     def __init__(self, host: Host, forbidden: Sequence[str] = ()) -> None:
         self._host = host
         self._bounding = Bounding(forbidden)
+        self._searches = Searches()
 
     @cached_property
     def _mailbox(self) -> Mailbox:
@@ -146,7 +149,16 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
     ) -> pb.ListTopStringsResponse:
         model, engine = self._take(request.model, context)
         search = await search_of(request, model, deadline_of(context), self._bounding)
-        stop = partial_at(deadline_of(context))
+        with self._searches.place(caller(), search.most_bytes):
+            await self._search(engine, search, partial_at(deadline_of(context)))
+        return pb.ListTopStringsResponse(
+            **listed(search, model.manifest.vocabulary),
+            model=model.full_name,
+            model_digest=model.digest,
+        )
+
+    async def _search(self, engine: Engine, search: TopSearch, stop: float | None) -> None:
+        """Answer what a search asks for, until it is over or has no more time."""
         with suppress(DeadlineExceeded):
             while wanted := search.wanted():
                 is_continued = search.expansions > 0
@@ -154,11 +166,6 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
                 logits = np.stack([reading.logits for reading in readings]).astype(np.float64)
                 await asyncio.to_thread(search.tell, logits)
         search.give_back()
-        return pb.ListTopStringsResponse(
-            **listed(search, model.manifest.vocabulary),
-            model=model.full_name,
-            model_digest=model.digest,
-        )
 
     async def _read(
         self,
