@@ -7,7 +7,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from serving.engine.admission import LONGEST, SHORTEST
 from serving.errors import DeadlineExceeded, Exhausted
@@ -99,9 +99,9 @@ class Room:
     def _enter(self, caller: str, key: Hashable, work: Callable[[], Any]) -> Ticket:
         mine = len(self._turns.get(caller, ()))
         if self.waiting >= self.most:
-            self._refuse(f"{self.waiting:,} patterns wait", self.waiting - self.most)
+            self._refuse(f"{self.waiting:,} patterns wait")
         if mine >= self.most_each:
-            self._refuse(f"{mine:,} patterns of this caller wait", mine - self.most_each)
+            self._refuse(f"{mine:,} patterns of this caller wait")
         result = asyncio.get_running_loop().create_future()
         ticket = self._tickets[caller, key] = Ticket(caller, key, work, result)
         self._turns.setdefault(caller, deque()).append(ticket)
@@ -109,11 +109,11 @@ class Room:
         self._begin_next()
         return ticket
 
-    def _refuse(self, reason: str, more: int) -> None:
-        turns = max(len(self._turns), 1) * (1 + more)
+    def _refuse(self, reason: str) -> NoReturn:
+        """Until one of a caller's own has had its turn, every other caller has had one."""
         raise Exhausted(
             f"the call is refused: {reason} to be compiled; try again later, or elsewhere",
-            min(max(turns * self._seconds, SHORTEST), LONGEST),
+            min(max(len(self._turns) * self._seconds, SHORTEST), LONGEST),
         )
 
     def _begin_next(self) -> None:
