@@ -138,6 +138,7 @@ class Room:
             ticket.result.cancel()
         elif error := done.exception():
             ticket.result.set_exception(error)
+            ticket.result.exception()  # so that it is not logged as lost when all have left
         else:
             ticket.result.set_result(done.result())
         self._begin_next()

@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import sys
 import threading
 import time
@@ -141,6 +142,26 @@ def test_what_fails_fails_for_those_who_wait_and_is_tried_anew() -> None:
         assert await room.run("a", "key", lambda: 1) == 1
 
     run(test)
+
+
+def test_what_fails_after_all_have_left_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        room, go = Room(), threading.Event()
+
+        def fail() -> None:
+            assert go.wait(30)
+            raise InvalidArgument("pattern", "bad")
+
+        asked = asyncio.create_task(room.run("a", "key", fail))
+        await asyncio.sleep(0)
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+        go.set()
+        assert await room.run("a", "next", lambda: 1) == 1
+
+    run(test)
+    gc.collect()
+    assert not caplog.records
 
 
 def test_others_have_their_turn_sooner_while_something_is_compiled() -> None:
