@@ -1,15 +1,15 @@
 """From a request's Constraints to what the engine enforces and what it throws away."""
 
-import asyncio
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 
 from makemore.v1 import generation_service_pb2 as pb
 from serving import checks
+from serving.api.bounding import Bounding
 from serving.api.request import At, check_list, check_text, max_length_of
-from serving.constraints.automaton import Automaton, Rules
+from serving.constraints.automaton import Rules
 from serving.constraints.masks import Bounds
 from serving.constraints.taken import Known
 from serving.engine.job import Selection
@@ -47,12 +47,6 @@ class Resolved:
     selection: Selection
 
 
-@lru_cache(maxsize=256)
-def compiled(alphabet: tuple[str, ...], rules: Rules) -> Automaton:
-    """The automaton of rules over an alphabet; raises InvalidArgument."""
-    return rules.compile(alphabet)
-
-
 def rules_of(asked: pb.Constraints, forbidden: Sequence[str]) -> Rules:
     """The rules about characters, and the server's own list; raises InvalidArgument."""
     with At("constraints.{}"):
@@ -84,27 +78,26 @@ async def resolve(
     manifest: Manifest,
     known: Known | None,
     prefix: tuple[int, ...],
-    forbidden: Sequence[str] = (),
+    deadline: float | None,
+    bounding: Bounding,
 ) -> Resolved:
     """Constraints as the engine takes them; what takes long is done beside the event loop.
 
     Raises:
         InvalidArgument: a field is out of its range, or no string can keep to all of them.
+        Exhausted, DeadlineExceeded: see Bounding.
         FailedPrecondition: the model came without a list of its training part.
     """
-    if not forbidden and not asked.ByteSize():
+    if not bounding.forbidden and not asked.ByteSize():
         return unconstrained(manifest.max_length)
     max_length = max_length_of(asked, len(prefix), manifest.max_length)
     with At("constraints.{}"):
         checks.whole("min_length", asked.min_length, 0, max_length)
-    rules = rules_of(asked, forbidden)
+    rules = rules_of(asked, bounding.forbidden)
     bounds = None
-    if rules != Rules():
-        bounds = await asyncio.to_thread(
-            bounds_of, manifest.alphabet, rules, asked.min_length, max_length, prefix
-        )
-    elif asked.min_length > len(prefix):
-        bounds = bounds_of(manifest.alphabet, rules, asked.min_length, max_length, prefix)
+    if rules != Rules() or asked.min_length > len(prefix):
+        lengths = asked.min_length, max_length
+        bounds = await bounding.bounds(manifest.alphabet, rules, lengths, prefix, deadline)
     selection = selection_of(asked, known, bounds if asked.exact else None)
     return Resolved(asked.min_length, max_length, rules, bounds, asked.exact, selection)
 
@@ -114,23 +107,6 @@ def unconstrained(max_length: int) -> Resolved:
     """What most calls ask for: nothing."""
     selection = selection_of(pb.Constraints(), None, None)
     return Resolved(0, max_length, Rules(), None, False, selection)
-
-
-@lru_cache(maxsize=256)
-def bounds_of(
-    alphabet: tuple[str, ...], rules: Rules, shortest: int, longest: int, prefix: tuple[int, ...]
-) -> Bounds:
-    """Rules and lengths together; raises InvalidArgument if no string keeps to them."""
-    with At("constraints.{}"):
-        bounds = Bounds(compiled(alphabet, rules), shortest, longest, prefix)
-        if not bounds.is_satisfiable:
-            given = [name for name, value in asdict(rules).items() if value]
-            raise InvalidArgument(
-                given[0] if given else "min_length",
-                "no string that begins with the prefix and has the right length keeps to all of "
-                "the constraints",
-            )
-    return bounds
 
 
 def selection_of(asked: pb.Constraints, known: Known | None, accepted: Bounds | None) -> Selection:

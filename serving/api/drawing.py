@@ -1,12 +1,12 @@
 """From a GenerateRequest to the engine's Draw, and from what it makes to messages."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from makemore.v1 import generation_service_pb2 as pb
 from serving import checks
 from serving.api import constraints
+from serving.api.bounding import Bounding
 from serving.api.caller import caller
 from serving.api.request import encode_prefix, parameters_of
 from serving.engine.job import Draw, FinishReason, Sample, Shortfall, Usage
@@ -56,7 +56,7 @@ async def drawing_of(
     model: Model,
     deadline: float | None,
     most: int,
-    forbidden: Sequence[str] = (),
+    bounding: Bounding,
 ) -> Drawing:
     """The job that a request asks for.
 
@@ -65,18 +65,19 @@ async def drawing_of(
         model: the one that it means.
         deadline: the instant of time.monotonic() at which the caller leaves; None for never.
         most: strings that may be asked for.
-        forbidden: the server's own substrings.
+        bounding: where constraints are worked out.
 
     Raises:
         InvalidArgument: a field is out of its range.
         FailedPrecondition: the model's files cannot tell what was asked for.
+        Exhausted, DeadlineExceeded: see Bounding.
     """
     manifest = model.manifest
     checks.whole("n", request.n, 0, most)
     prefix = encode_prefix(request.prefix, manifest)
     parameters = parameters_of(request.sampling, manifest.recommended_sampling)
     resolved = await constraints.resolve(
-        request.constraints, manifest, model.known, tuple(prefix), forbidden
+        request.constraints, manifest, model.known, tuple(prefix), deadline, bounding
     )
     job = Draw(
         prefix,

@@ -13,6 +13,7 @@ import numpy as np
 from makemore.v1 import generation_service_pb2 as pb
 from makemore.v1 import generation_service_pb2_grpc as generation_grpc
 from serving import checks
+from serving.api.bounding import Bounding
 from serving.api.caller import caller
 from serving.api.drawing import (
     SHORTFALL_REASONS,
@@ -25,10 +26,12 @@ from serving.api.drawing import (
 from serving.api.mailbox import Mailbox
 from serving.api.reading import distribution_message, encoded, score_message
 from serving.api.request import At, encode_prefix
+from serving.api.searching import Searches
 from serving.api.streaming import stream
 from serving.api.top import listed, search_of
 from serving.engine.engine import Engine
 from serving.engine.job import Read, Reading
+from serving.engine.top import TopSearch
 from serving.errors import DeadlineExceeded, InvalidArgument
 from serving.host import Host
 from serving.limits import MAX_N, MAX_PREFIXES, MAX_STREAM_N, MAX_TEXTS
@@ -51,7 +54,8 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
 
     def __init__(self, host: Host, forbidden: Sequence[str] = ()) -> None:
         self._host = host
-        self._forbidden = forbidden
+        self._bounding = Bounding(forbidden)
+        self._searches = Searches()
 
     @cached_property
     def _mailbox(self) -> Mailbox:
@@ -70,7 +74,7 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
     ) -> pb.GenerateResponse:
         arrived = time.monotonic()
         model, engine = self._take(request.model, context)
-        drawing = await drawing_of(request, model, deadline_of(context), MAX_N, self._forbidden)
+        drawing = await drawing_of(request, model, deadline_of(context), MAX_N, self._bounding)
         job = drawing.job
         engine.submit(job)
         # A caller that leaves cancels this coroutine, which cancels the job, which frees the rows.
@@ -94,7 +98,7 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
         asked.allow_partial = True
         with At("request.{}"):
             drawing = await drawing_of(
-                asked, model, deadline_of(context), MAX_STREAM_N, self._forbidden
+                asked, model, deadline_of(context), MAX_STREAM_N, self._bounding
             )
         start_at(request, drawing)
         header = pb.StreamHeader(
@@ -145,8 +149,17 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
         self, request: pb.ListTopStringsRequest, context: Context
     ) -> pb.ListTopStringsResponse:
         model, engine = self._take(request.model, context)
-        search = await search_of(request, model, self._forbidden)
-        stop = partial_at(deadline_of(context))
+        search = await search_of(request, model, deadline_of(context), self._bounding)
+        with self._searches.place(caller(), search.most_bytes):
+            await self._search(engine, search, partial_at(deadline_of(context)))
+        return pb.ListTopStringsResponse(
+            **listed(search, model.manifest.vocabulary),
+            model=model.full_name,
+            model_digest=model.digest,
+        )
+
+    async def _search(self, engine: Engine, search: TopSearch, stop: float | None) -> None:
+        """Answer what a search asks for, until it is over or has no more time."""
         with suppress(DeadlineExceeded):
             while wanted := search.wanted():
                 is_continued = search.expansions > 0
@@ -154,11 +167,6 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
                 logits = np.stack([reading.logits for reading in readings]).astype(np.float64)
                 await asyncio.to_thread(search.tell, logits)
         search.give_back()
-        return pb.ListTopStringsResponse(
-            **listed(search, model.manifest.vocabulary),
-            model=model.full_name,
-            model_digest=model.digest,
-        )
 
     async def _read(
         self,

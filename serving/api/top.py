@@ -1,12 +1,12 @@
 """From a ListTopStringsRequest to a search, and from what it finds to a message."""
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 from makemore.v1 import generation_service_pb2 as pb
 from serving import checks
-from serving.api.constraints import bounds_of, resolve
+from serving.api.bounding import Bounding
+from serving.api.constraints import resolve
 from serving.api.request import encode_prefix
 from serving.engine.top import Ids, TopSearch
 from serving.limits import MAX_N
@@ -19,17 +19,22 @@ MAX_EXPANSIONS = 200_000
 
 
 async def search_of(
-    request: pb.ListTopStringsRequest, model: Model, forbidden: Sequence[str]
+    request: pb.ListTopStringsRequest, model: Model, deadline: float | None, bounding: Bounding
 ) -> TopSearch:
-    """The search that a request asks for; raises InvalidArgument and FailedPrecondition."""
+    """The search that a request asks for.
+
+    Raises:
+        InvalidArgument, FailedPrecondition: see drawing_of.
+        Exhausted, DeadlineExceeded: see Bounding.
+    """
     checks.whole("n", request.n, 0, MAX_N)
     if request.HasField("max_expansions"):
         checks.whole("max_expansions", request.max_expansions, 1, MAX_EXPANSIONS)
     manifest = model.manifest
     prefix = tuple(encode_prefix(request.prefix, manifest))
-    resolved = await resolve(request.constraints, manifest, model.known, prefix, forbidden)
-    bounds = resolved.bounds or bounds_of(
-        manifest.alphabet, resolved.rules, 0, resolved.max_length, prefix
+    resolved = await resolve(request.constraints, manifest, model.known, prefix, deadline, bounding)
+    bounds = resolved.bounds or await bounding.bounds(
+        manifest.alphabet, resolved.rules, (0, resolved.max_length), prefix
     )
     selection, decode = resolved.selection, manifest.vocabulary.decode
 

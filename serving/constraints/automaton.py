@@ -1,7 +1,7 @@
 """Several rules about a string's characters as one table of states."""
 
 import re
-import time
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from serving.constraints.pattern import MAX_SECONDS, Expression, TooComplex
+from serving.constraints.pattern import Expression, Patience, TooComplex
 from serving.constraints.substrings import Forbidden
 
 MAX_STATES = 20_000
@@ -69,12 +69,13 @@ class Rules:
             InvalidArgument: the pattern is malformed.
             TooComplex: the automaton would be too large, or take too long to build.
         """
+        patience = Patience()
         expressions = [
             self.pattern,
             self.suffix and f"(?s:.*){re.escape(self.suffix)}",
             self.contains and f"(?s:.*){re.escape(self.contains)}(?s:.*)",
         ]
-        machines: list[Machine] = [Expression(e, alphabet) for e in expressions if e]
+        machines: list[Machine] = [Expression(e, alphabet, patience) for e in expressions if e]
         if self.forbidden_substrings:
             machines.append(Forbidden(self.forbidden_substrings, alphabet))
         allowed = [
@@ -82,34 +83,41 @@ class Rules:
             for i, character in enumerate(alphabet)
             if not self.allowed_characters or character in self.allowed_characters
         ]
-        return product(machines, allowed, len(alphabet))
+        return product(machines, allowed, len(alphabet), patience)
 
 
-def product(machines: Sequence[Machine], allowed: Sequence[int], alphabet: int) -> Automaton:
+def product(
+    machines: Sequence[Machine], allowed: Sequence[int], alphabet: int, patience: Patience
+) -> Automaton:
     """The automaton of what all machines accept, of the allowed characters alone; raises TooComplex."""
-    begun = time.thread_time()
     start = tuple(machine.start for machine in machines)
     numbers, todo = {start: 0}, [start]
-    rows: list[dict[int, int]] = []
+    moves = array("i")  # [S, kinds], the state after; -1 where there is none
     kinds: dict[tuple[int, ...], list[int]] = {}
     for character in allowed:
         kinds.setdefault(tuple(m.kind(character) for m in machines), []).append(character)
     for state in todo:  # grows while it is gone through
-        row: dict[int, int] = {}
-        for alike in kinds.values():
-            after = tuple(m.next(s, alike[0]) for m, s in zip(machines, state, strict=True))
-            if all(after):
-                if after not in numbers:
-                    numbers[after] = len(todo)
-                    todo.append(after)
-                row |= {character + 1: numbers[after] for character in alike}
-        rows.append(row)
+        for character, *_ in kinds.values():
+            after = tuple(m.next(s, character) for m, s in zip(machines, state, strict=True))
+            if all(after) and after not in numbers:
+                numbers[after] = len(todo)
+                todo.append(after)
+            moves.append(numbers.get(after, -1))
         if len(todo) > MAX_STATES or len(todo) * (alphabet + 1) > MAX_CELLS:
             raise TooComplex("pattern", f"is too complex: more than {len(todo) - 1:,} states")
-        if time.thread_time() - begun > MAX_SECONDS:
-            raise TooComplex("pattern", f"is too complex: {MAX_SECONDS} s were not enough")
-    table = np.full((len(rows), alphabet + 1), len(rows), np.int32)
-    for number, row in enumerate(rows):
-        table[number, list(row)] = list(row.values())
+        patience.check()
     accepting = [all(m.accepts(s) for m, s in zip(machines, t, strict=True)) for t in todo]
-    return Automaton(table, np.array(accepting, np.bool_))
+    found = np.array(moves, np.int32).reshape(len(todo), len(kinds))
+    return Automaton(_table(found, list(kinds.values()), alphabet), np.array(accepting, np.bool_))
+
+
+def _table(
+    found: npt.NDArray[np.int32], kinds: Sequence[Sequence[int]], alphabet: int
+) -> npt.NDArray[np.int32]:
+    """[S, V] from the state after each kind of character: [S, kinds]."""
+    states = len(found)
+    table = np.full((states, alphabet + 1), states, np.int32)
+    found = np.where(found < 0, states, found)
+    for place, alike in enumerate(kinds):
+        table[:, np.array(alike) + 1] = found[:, place, None]
+    return table

@@ -4,7 +4,9 @@ Letters in shape comments: B rows, S states, V tokens, L the longest string.
 """
 
 from collections.abc import Sequence
+from copy import copy
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +39,13 @@ class Bounds:
         self.longest = longest
         self.start = automaton.run(prefix)
         self._first = len(prefix)
+
+    def begun_with(self, prefix: Sequence[int]) -> Self:
+        """The same after a prefix, where these have none; what was worked out is shared."""
+        begun = copy(self)
+        begun.start = self.automaton.run(prefix)
+        begun._first = len(prefix)
+        return begun
 
     @cached_property
     def can_end(self) -> Bool:

@@ -20,7 +20,7 @@ from serving.errors import InvalidArgument
 
 MAX_PARTS = 5_000
 MAX_SECONDS = 0.5
-"""Of this thread's time, for each of two things: reading an expression, and building its table."""
+"""Of this thread's time, for reading the expressions and building their table."""
 
 _ONE = (_constants.LITERAL, _constants.NOT_LITERAL, _constants.ANY, _constants.IN)
 _REPEATS = (_constants.MAX_REPEAT, _constants.MIN_REPEAT)
@@ -41,6 +41,18 @@ class TooComplex(InvalidArgument):
     """A pattern whose automaton would be too large."""
 
 
+class Patience:
+    """The time that compiling may take, from now on."""
+
+    def __init__(self) -> None:
+        self._begun = time.thread_time()
+
+    def check(self) -> None:
+        """Raise TooComplex when it is over."""
+        if time.thread_time() - self._begun > MAX_SECONDS:
+            raise TooComplex("pattern", f"is too complex: {MAX_SECONDS} s were not enough")
+
+
 @dataclass(frozen=True)
 class Piece:
     """A part of an expression: what it may begin and end with, as bits, and whether it may be empty."""
@@ -58,12 +70,14 @@ class Expression:
 
     Raises:
         InvalidArgument: the expression is malformed, or asks for what no automaton can do.
-        TooComplex: it has too many parts.
+        TooComplex: it has too many parts, or the patience is over.
     """
 
-    def __init__(self, pattern: str, alphabet: Sequence[str]) -> None:
+    def __init__(
+        self, pattern: str, alphabet: Sequence[str], patience: Patience | None = None
+    ) -> None:
         self.alphabet = alphabet
-        self._begun = time.thread_time()
+        self._patience = patience or Patience()
         self.takes: list[frozenset[str]] = []  # of each part
         self.follow: list[int] = []
         self._known: dict[str, frozenset[str]] = {}
@@ -71,10 +85,11 @@ class Expression:
         end = self._part(frozenset())
         self.start = self._chain([whole, end]).first
         self.end = end.first
-        self._takers = [
-            sum(1 << part for part, taken in enumerate(self.takes) if character in taken)
-            for character in alphabet
-        ]
+        self._takers = [self._takers_of(character) for character in alphabet]
+
+    def _takers_of(self, character: str) -> int:
+        self._patience.check()
+        return sum(1 << part for part, taken in enumerate(self.takes) if character in taken)
 
     def _whole(self, pattern: str) -> Piece:
         try:
@@ -109,8 +124,7 @@ class Expression:
         )
 
     def _link(self, sources: int, targets: int) -> None:
-        if time.thread_time() - self._begun > MAX_SECONDS:
-            raise TooComplex("pattern", f"is too complex: {MAX_SECONDS} s were not enough")
+        self._patience.check()
         for source in bits(sources):
             self.follow[source] |= targets
 

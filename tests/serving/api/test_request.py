@@ -11,6 +11,7 @@ from makemore.v1.generation_service_pb2 import (
     GenerateRequest,
     Sampling,
 )
+from serving.api.bounding import Bounding
 from serving.api.drawing import drawing_of
 from serving.constraints.taken import Known
 from serving.engine.job import Draw
@@ -30,7 +31,7 @@ class Session:
 
 def job_of(request: GenerateRequest, known: Known | None = None) -> Draw:
     model = Model(Path(), "m", 1, "", Session(), known)  # type: ignore[arg-type]
-    return asyncio.run(drawing_of(request, model, None, 1000)).job
+    return asyncio.run(drawing_of(request, model, None, 1000, Bounding())).job
 
 
 def test_what_is_unset_is_what_the_model_recommends() -> None:

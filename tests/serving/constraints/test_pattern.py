@@ -119,3 +119,13 @@ def test_reading_a_pattern_takes_no_longer_than_it_may() -> None:
 def test_flags_that_exclude_each_other_are_refused() -> None:
     with pytest.raises(InvalidArgument, match="is no regular expression"):
         Expression("(?a)(?u)x", ALPHABET)
+
+
+def test_several_expressions_and_their_table_share_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = itertools.count(step=0.001)  # seconds pass by being asked for
+    monkeypatch.setattr(time, "thread_time", lambda: next(clock))
+    Rules(pattern="a{100}").compile(ALPHABET)
+    with pytest.raises(TooComplex, match="were not enough"):
+        Rules(pattern="a{100}", suffix="a" * 100, contains="b" * 100).compile(ALPHABET)
