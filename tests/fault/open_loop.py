@@ -40,9 +40,13 @@ class Offered:
         """Calls a second that were answered."""
         return len(self.latencies.get(Code.OK, ())) / self.seconds
 
+    def quantile(self, share: float, code: Code = Code.OK) -> float:
+        """Seconds within which this share of the calls with a status were over."""
+        return float(np.quantile(self.latencies.get(code) or [0.0], share))
+
     def p99(self, code: Code = Code.OK) -> float:
         """Seconds within which 99 of 100 calls with this status were over."""
-        return float(np.quantile(self.latencies.get(code) or [0.0], 0.99))
+        return self.quantile(0.99, code)
 
 
 async def offer(
