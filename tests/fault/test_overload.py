@@ -75,8 +75,8 @@ def overload(seconds: float, command: list[str]) -> Overloaded:
 def is_kept_at_bay(figures: dict[str, float]) -> bool:
     """Whether a server goes on working under a load that is too much.
 
-    We want more than this: nine tenths of the calls it could answer, 10 ms for 99 of 100 refusals. Why that is
-    not reached is in docs/reliability.md.
+    We want more than this: nine tenths of the calls that it could answer, and 10 ms for 99 of 100 refusals.
+    Why that is not reached is in docs/reliability.md.
     """
     return (
         figures["goodput_at_five_times"] >= 0.3

@@ -1,6 +1,5 @@
 """The service as callers have it: over gRPC, with models that were trained and exported."""
 
-import asyncio
 import random
 import threading
 import time
@@ -21,7 +20,6 @@ from makemore.v1 import generation_service_pb2 as pb
 from makemore.v1 import model_service_pb2 as model_pb
 from makemore.v1.generation_service_pb2_grpc import GenerationServiceStub
 from makemore.v1.model_service_pb2_grpc import ModelServiceStub
-from serving.api.service import AT_A_TIME, politely
 from serving.client import Client
 from serving.config import ServerConfig
 from serving.engine import admission
@@ -289,23 +287,3 @@ def test_a_call_too_many_is_refused_with_the_time_to_come_back(
             while server.host.find("lstm")[1].admission.pressure and time.monotonic() < deadline:
                 time.sleep(0.01)
             assert client.generate(n=1000, model="lstm").samples
-
-
-def test_long_answers_are_made_while_others_have_their_turn() -> None:
-    async def turns() -> int:
-        others = 0
-
-        async def other() -> None:
-            nonlocal others
-            while True:
-                others += 1
-                await asyncio.sleep(0)
-
-        task = asyncio.create_task(other())
-        assert [item async for item in politely(range(10 * AT_A_TIME))] == list(
-            range(10 * AT_A_TIME)
-        )
-        task.cancel()
-        return others
-
-    assert asyncio.run(turns()) >= 9
