@@ -1,4 +1,4 @@
-"""Texts that take long to work on are refused before anybody does; long answers let others have their turn."""
+"""Texts that take long to work on are refused before anybody does; long answers are made in turns."""
 
 import asyncio
 from collections.abc import Callable
