@@ -116,13 +116,16 @@ class Soaked:
 
 
 def soak(
-    seconds: float, command: list[str], asking: Callable[[GenerationServiceStub, int], None]
+    seconds: float,
+    command: list[str],
+    asking: Callable[[GenerationServiceStub, int], None],
+    callers: int = 2,
 ) -> Soaked:
     """Ask a server for so long."""
     flags = ("--prefix-cache", "4MiB", "--reload-interval", "1")
     with serving(COMMITTED, *flags, command=command) as (process, address):
         held, over = Held(process.pid), threading.Event()
-        with Load(address, asking) as load:
+        with Load(address, asking, callers) as load:
             end = time.monotonic() + seconds
             while time.monotonic() < end and not over.wait(EVERY):
                 held.look()
@@ -155,7 +158,7 @@ def test_a_leak_that_was_planted_is_found(bug: str, of: str) -> None:
 @pytest.mark.fault
 def test_nothing_grows() -> None:
     bare: list[Soaked] = []
-    beside = threading.Thread(target=lambda: bare.append(soak(SECONDS, BARE, ask_bare)))
+    beside = threading.Thread(target=lambda: bare.append(soak(SECONDS, BARE, ask_bare, callers=1)))
     beside.start()
     ours = soak(SECONDS, SERVE, ask)
     beside.join()
