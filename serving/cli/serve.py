@@ -4,8 +4,9 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 import click
 
@@ -23,6 +24,13 @@ from serving.workers import serve
 log = logging.getLogger(__name__)
 
 PATH = click.Path(path_type=Path)
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def setting(flag: str, help: str) -> Callable[[F], F]:
+    """An option whose name and default are those of ServerConfig's field."""
+    default = getattr(ServerConfig, flag.removeprefix("--").replace("-", "_"))
+    return click.option(flag, default=default, show_default=True, help=help)
 
 
 @click.command("serve")
@@ -37,18 +45,8 @@ PATH = click.Path(path_type=Path)
     "--listen", default=LISTEN, show_default=True, help="host:port; port 0 for a free one."
 )
 @click.option("--default-model", default="", help="Model of requests that name none.")
-@click.option(
-    "--max-rows",
-    default=ServerConfig.max_rows,
-    show_default=True,
-    help="Strings a model runs at once.",
-)
-@click.option(
-    "--threads",
-    default=ServerConfig.threads,
-    show_default=True,
-    help="Threads of each model's steps.",
-)
+@setting("--max-rows", "Strings a model runs at once.")
+@setting("--threads", "Threads of each model's steps.")
 @click.option(
     "--device",
     type=click.Choice(DEVICES),
@@ -72,41 +70,19 @@ PATH = click.Path(path_type=Path)
     "--tls-client-ca", type=PATH, help="PEM file: clients must have a certificate of these."
 )
 @click.option("--token-file", type=PATH, help="File of lines NAME TOKEN: who may call.")
-@click.option(
-    "--max-queue",
-    default=ServerConfig.max_queue,
-    show_default=True,
-    help="Seconds of work that may wait for a model before calls are refused.",
-)
-@click.option(
-    "--read-timeout",
-    default=ServerConfig.read_timeout,
-    show_default=True,
-    help="Seconds for which a stream's reader may take nothing before it is cut.",
-)
-@click.option(
+@setting("--max-queue", "Seconds of work that may wait for a model before calls are refused.")
+@setting("--read-timeout", "Seconds for which a stream's reader may take nothing before it is cut.")
+@setting(
     "--lame-duck",
-    default=ServerConfig.lame_duck,
-    show_default=True,
-    help="Seconds after SIGTERM in which all is still served, while health says NOT_SERVING.",
+    "Seconds after SIGTERM in which all is still served, while health says NOT_SERVING.",
 )
-@click.option(
-    "--grace",
-    default=ServerConfig.grace,
-    show_default=True,
-    help="Seconds for calls under way after that.",
+@setting("--grace", "Seconds for calls under way after that.")
+@setting(
+    "--reload-interval", "Seconds between two looks at the repository; 0 looks at SIGHUP alone."
 )
-@click.option(
-    "--reload-interval",
-    default=ServerConfig.reload_interval,
-    show_default=True,
-    help="Seconds between two looks at the repository; 0 looks at SIGHUP alone.",
-)
-@click.option(
+@setting(
     "--watchdog",
-    default=ServerConfig.watchdog,
-    show_default=True,
-    help="Seconds without a step, while work waits, after which the process ends; 0 waits for ever.",
+    "Seconds without a step, while work waits, after which the process ends; 0 waits for ever.",
 )
 @click.option(
     "--workers", default=1, show_default=True, help="Processes that share the port and the calls."
