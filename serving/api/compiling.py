@@ -9,15 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
-from serving.engine.admission import LONGEST, SHORTEST
+from serving.api.pace import Pace
 from serving.errors import DeadlineExceeded, Exhausted
 
 Result = TypeVar("Result")
 
 MOST = (128, 32)
 """Compilations that may wait: in all, and of one caller."""
-PART = 0.2
-"""How much the last compilation counts in the time that one is expected to take."""
 SWITCH, USUAL = 0.0005, sys.getswitchinterval()
 """Seconds after which a thread must let another run Python: while something is compiled, and else. A call
 has many short turns of Python, before each of which it may wait so long for what is compiled beside it."""
@@ -63,7 +61,7 @@ class Room:
         self._turns: OrderedDict[str, deque[Ticket]] = OrderedDict()
         self._tickets: dict[tuple[str, Hashable], Ticket] = {}
         self._is_busy = False
-        self._seconds = 0.0
+        self._pace = Pace()
 
     async def run(
         self, caller: str, key: Hashable, work: Callable[[], Result], deadline: float | None = None
@@ -113,7 +111,7 @@ class Room:
         """Until one of a caller's own has had its turn, every other caller has had one."""
         raise Exhausted(
             f"the call is refused: {reason} to be compiled; try again later, or elsewhere",
-            min(max(len(self._turns) * self._seconds, SHORTEST), LONGEST),
+            self._pace.pause(len(self._turns)),
         )
 
     def _begin_next(self) -> None:
@@ -132,7 +130,7 @@ class Room:
 
     def _end(self, ticket: Ticket, done: "asyncio.Future[Any]", seconds: float) -> None:
         self._is_busy = False
-        self._seconds += (PART if self._seconds else 1.0) * (seconds - self._seconds)
+        self._pace.add(seconds)
         self._tickets.pop((ticket.caller, ticket.key), None)
         if done.cancelled() or ticket.result.cancelled():
             ticket.result.cancel()

@@ -5,13 +5,11 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from serving.engine.admission import LONGEST, SHORTEST
+from serving.api.pace import Pace
 from serving.errors import Exhausted
 
 MOST = 128 * 2**20
 """Bytes that all searches of a process may have to remember."""
-PART = 0.2
-"""How much the last search counts in the time that one is expected to take."""
 
 
 class Searches:
@@ -27,7 +25,7 @@ class Searches:
     def __init__(self, most: int = MOST) -> None:
         self.most = most
         self.by_caller: Counter[str] = Counter()
-        self._seconds = 0.0
+        self._pace = Pace()
 
     @contextmanager
     def place(self, caller: str, size: int) -> Iterator[None]:
@@ -37,7 +35,7 @@ class Searches:
             raise Exhausted(
                 "the call is refused: the searches under way take all memory that they may have; "
                 "try again later, or with fewer max_expansions",
-                min(max(self._seconds, SHORTEST), LONGEST),
+                self._pace.pause(),
             )
         begun = time.monotonic()
         self.by_caller[caller] += size
@@ -46,5 +44,4 @@ class Searches:
         finally:
             self.by_caller[caller] -= size
             self.by_caller += Counter()  # without those that have nothing
-            seconds = time.monotonic() - begun
-            self._seconds += (PART if self._seconds else 1.0) * (seconds - self._seconds)
+            self._pace.add(time.monotonic() - begun)

@@ -31,6 +31,11 @@ SHORTEST, LONGEST = 0.05, 30.0
 """Seconds after which a refused caller is told to come back."""
 
 
+def pause(seconds: float) -> float:
+    """After how many seconds a caller is told to come back who would have to wait so long."""
+    return min(max(seconds, SHORTEST), LONGEST)
+
+
 class Rate:
     """Characters a second that a lane does while more waits for it."""
 
@@ -184,5 +189,5 @@ class Admission:
         self.refused += 1
         raise Exhausted(
             f"the call is refused: {reason}; try again later, or elsewhere",
-            min(max(seconds, SHORTEST), LONGEST),
+            pause(seconds),
         )
