@@ -20,7 +20,8 @@ from serving.engine.engine import Engine
 from serving.engine.job import Draw, Outcome
 from serving.engine.opening import open_session
 from serving.engine.sampling import SamplingParameters
-from serving.engine.session import OrtSession, StepSession, initial_states
+from serving.engine.session import OrtSession
+from serving.engine.stepping import StepSession, initial_states
 from serving.limits import PREFIX_CACHE
 from serving.placement import CPU, DEVICES, Placement
 from serving.vocabulary import BOUNDARY

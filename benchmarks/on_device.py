@@ -9,7 +9,7 @@ from benchmarks import peers
 from benchmarks.serving import brief_run, engine_rate, row
 from serving.engine import devices
 from serving.engine.device_session import DeviceSession
-from serving.engine.session import initial_states
+from serving.engine.stepping import initial_states
 from serving.placement import Placement
 from trainer.export import graph
 from trainer.models import MODELS

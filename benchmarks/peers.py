@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from serving.engine.session import StepSession
+from serving.engine.stepping import StepSession
 from trainer.compare import step_speed
 from trainer.models.transformer import Transformer
 

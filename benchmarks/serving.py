@@ -15,7 +15,8 @@ from serving.engine.engine import Engine
 from serving.engine.job import Draw, Outcome, Read
 from serving.engine.opening import require
 from serving.engine.sampling import SamplingParameters
-from serving.engine.session import OrtSession, StepSession
+from serving.engine.session import OrtSession
+from serving.engine.stepping import StepSession
 from serving.errors import NoDevice
 from serving.fingerprint import fingerprint
 from serving.limits import PREFIX_CACHE

@@ -6,7 +6,7 @@ B is the number of rows, V the vocabulary.
 import numpy as np
 import numpy.typing as npt
 
-from serving.engine.session import StepSession, initial_states
+from serving.engine.stepping import StepSession, initial_states
 from serving.errors import BadModel
 
 STEPS = 2

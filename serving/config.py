@@ -12,6 +12,7 @@ from serving.placement import CPU, Placement
 from serving.quoting import quoted
 from serving.tls import TlsFiles
 
+THREAD, PROCESS = "thread", "process"
 LISTEN = "127.0.0.1:50051"
 _SIZE = re.compile(r"(\d{1,9}) ?(KiB|MiB|GiB)?", re.ASCII)
 _UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
@@ -30,6 +31,7 @@ class ServerConfig:
         device: where models run: `cpu`, or `cuda`.
         prefix_cache: bytes that each model's prefix tree may take; 0 does without, as a GPU always does. None
             is 64 MiB on a CPU.
+        engines: where models run: in a `thread` of this process each, or all in a `process` beside it.
         forbidden: substrings that no string may have, whoever asks.
         is_shared: other processes listen on the same port.
         max_queue: seconds of work that may wait for each model before calls are refused.
@@ -53,6 +55,7 @@ class ServerConfig:
     threads: int = 1
     device: str = CPU
     prefix_cache: int | None = None
+    engines: str = THREAD
     forbidden: tuple[str, ...] = ()
     is_shared: bool = False
     max_queue: float = MAX_QUEUE

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serving.catalogue import VERSION, Catalogue
-from serving.engine.engine import Engine
-from serving.engine.opening import require
-from serving.engine.session import StepSession
+from serving.engine.protocols import AnyEngine, Engines
+from serving.engine.stepping import StepSession
 from serving.errors import BadModel, NotFound, Unavailable
-from serving.limits import MAX_QUEUE, PREFIX_CACHE
 from serving.repository import Model, Refusal, Repository
 
 log = logging.getLogger(__name__)
@@ -26,9 +24,9 @@ class Served:
     """What is served at one moment; replaced as a whole, so that a call sees one state of it."""
 
     catalogue: Catalogue
-    engines: Mapping[StepSession, Engine]
+    engines: Mapping[StepSession, AnyEngine]
 
-    def find(self, asked: str) -> tuple[Model, Engine]:
+    def find(self, asked: str) -> tuple[Model, AnyEngine]:
         """See Host.find."""
         model = self.catalogue.find(asked)
         return model, self.engines[model.session]
@@ -39,29 +37,19 @@ class Host:
 
     Args:
         repository: read by `start` and `reload`.
-        max_rows: strings that each engine runs at once.
-        prefix_cache: bytes that each engine's prefix tree may take.
-        max_queue: seconds of work that may wait for each engine.
+        engines: starts them, and has opened the repository's sessions.
 
     Attributes:
         reloads: how many versions were swapped in after the start, and how many things were refused.
     """
 
-    def __init__(
-        self,
-        repository: Repository,
-        max_rows: int,
-        prefix_cache: int = PREFIX_CACHE,
-        max_queue: float = MAX_QUEUE,
-    ) -> None:
+    def __init__(self, repository: Repository, engines: Engines) -> None:
         self.repository = repository
-        self.max_rows = max_rows
-        self.prefix_cache = prefix_cache
-        self.max_queue = max_queue
+        self.engines = engines
         self.reloads: Counter[str] = Counter(accepted=0, refused=0)
         self._served: Served | None = None
-        self._begun: dict[StepSession, Engine] = {}  # every engine that runs, retired ones too
-        self._users: Counter[Engine] = Counter()
+        self._begun: dict[StepSession, AnyEngine] = {}  # every engine that runs, retired ones too
+        self._users: Counter[AnyEngine] = Counter()
         self._told: set[Refusal] = set()
         self._lock = threading.Lock()  # of what is served and who uses it; never held for long
         self._loading = threading.Lock()
@@ -75,7 +63,7 @@ class Host:
             NotFound: no model is left, or the default is not among them.
             Unavailable: it was given up.
         """
-        require(self.repository.placement.device)
+        self.engines.require()
         with self._loading:
             self.repository.load(self._begin)
             catalogue = self.repository.catalogue
@@ -109,10 +97,7 @@ class Host:
         if self._is_given_up:
             raise Unavailable("the server is to end")
         try:
-            engine = Engine(
-                model.session, self.max_rows, self.prefix_cache, self.max_queue, model.short_name
-            )
-            engine.start()
+            engine = self.engines.start(model.session, model.short_name)
         except Exception as error:  # the runtime raises many kinds
             raise BadModel(f"the first step fails: {error}") from error
         with self._lock:
@@ -122,7 +107,7 @@ class Host:
         """Serve this from now on; engines that nobody asks any more are ended."""
         before = self._served
         with self._lock:
-            engines: dict[StepSession, Engine] = {
+            engines: dict[StepSession, AnyEngine] = {
                 model.session: self._begun[model.session] for model in catalogue.list()
             }
             self._served = after = Served(catalogue, engines)
@@ -136,11 +121,11 @@ class Host:
                 ", ".join(sorted(catalogue.models)),
             )
 
-    def _retired(self) -> list[Engine]:
+    def _retired(self) -> list[AnyEngine]:
         served = self._served.engines if self._served else {}
         return [engine for session, engine in self._begun.items() if session not in served]
 
-    def _end_if_unused(self, engine: Engine) -> None:
+    def _end_if_unused(self, engine: AnyEngine) -> None:
         """Let the thread of a retired engine end once nobody needs it; under the lock."""
         if not self._users[engine]:
             engine.close()
@@ -176,7 +161,7 @@ class Host:
         elif int(version) > max(served):
             log.warning("'%s' means version %d, not the newer %s", name, max(served), version)
 
-    def find(self, asked: str) -> tuple[Model, Engine]:
+    def find(self, asked: str) -> tuple[Model, AnyEngine]:
         """The model that a request means, and its engine.
 
         Raises:
@@ -187,25 +172,25 @@ class Host:
             raise Unavailable("the models are still being loaded; try again")
         return self._served.find(asked)
 
-    def take(self, asked: str) -> tuple[Model, Engine]:
+    def take(self, asked: str) -> tuple[Model, AnyEngine]:
         """As `find`, and the engine stays until `give_back`, whatever happens to the model."""
         with self._lock:
             model, engine = self.find(asked)
             self._users[engine] += 1
         return model, engine
 
-    def give_back(self, engine: Engine) -> None:
+    def give_back(self, engine: AnyEngine) -> None:
         """What was taken is not needed any more."""
         with self._lock:
             self._users[engine] -= 1
-            if engine in self._retired():
+            if self._served is None or engine.session not in self._served.engines:
                 self._end_if_unused(engine)
 
     def models(self) -> list[Model]:
         """All of them, by name, then by version."""
         return self._served.catalogue.list() if self._served else []
 
-    def served(self) -> list[tuple[Model, Engine]]:
+    def served(self) -> list[tuple[Model, AnyEngine]]:
         """The models that are served, each with its engine, all of one moment."""
         if (served := self._served) is None:
             return []
@@ -221,7 +206,7 @@ class Host:
         """That of the engine that is nearest to refusing calls, 0 to 1."""
         return max((engine.admission.pressure for _, engine in self.served()), default=0.0)
 
-    def running(self) -> list[Engine]:
+    def running(self) -> list[AnyEngine]:
         """Every engine that has calls or may get some, those of retired models too."""
         return list(self._begun.values())
 
@@ -240,5 +225,6 @@ class Host:
         is_over = self._loading.acquire(timeout=LAST_LOAD)
         for engine in self.running():
             engine.stop()
+        self.engines.stop()
         if is_over:
             self._loading.release()

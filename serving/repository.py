@@ -15,12 +15,11 @@ from pathlib import Path
 from serving import aliases
 from serving.catalogue import NAME, VERSION, Aliases, Catalogue
 from serving.constraints.taken import Known
-from serving.engine.opening import open_session
-from serving.engine.session import StepSession
+from serving.engine.stepping import StepSession
 from serving.errors import BadModel, NotFound, Unavailable
 from serving.graph_check import check
 from serving.manifest import Manifest
-from serving.placement import ON_CPU, Placement
+from serving.placement import ON_CPU
 from serving.quoting import printable, quoted
 from serving.sums import KNOWN, MODEL, read_verified
 from serving.verification import Verification
@@ -79,14 +78,23 @@ class Version:
     reason: str = ""
 
 
+def open_here(model: bytes) -> StepSession:
+    """A session of a model's bytes in this process, on one thread of a CPU."""
+    from serving.engine.opening import open_session  # onnxruntime takes time and memory
+
+    return open_session(model, ON_CPU)
+
+
 def load_version(
-    folder: Path, placement: Placement = ON_CPU, verify: Callable[[bytes], object] = check
+    folder: Path,
+    open_session: Callable[[bytes], StepSession] = open_here,
+    verify: Callable[[bytes], object] = check,
 ) -> Model:
     """A version from its folder.
 
     Args:
         folder: of the version.
-        placement: where it is to run.
+        open_session: makes a session of the model's bytes; raises BadModel.
         verify: is given the model's bytes before anything else is; raises BadModel.
 
     Raises:
@@ -95,7 +103,7 @@ def load_version(
     contents = read_verified(folder)
     verify(contents[MODEL])
     known = Known.parse(contents[KNOWN]) if KNOWN in contents else None
-    session = open_session(contents[MODEL], placement)
+    session = open_session(contents[MODEL])
     name = folder.parent.name
     if session.manifest.name != name:
         raise BadModel(f"manifest: name is {quoted(session.manifest.name)}, the folder's '{name}'")
@@ -124,20 +132,24 @@ class Repository:
     Args:
         path: of the folder.
         default: what an empty name means; empty for the only model there is.
-        placement: where the steps of each model are computed.
         max_rows: strings that each model will run at once, which it is tried out with in a process of its
             own before it is loaded; 0 does without that.
+        open_session: makes a session of a model's bytes.
 
     Attributes:
         catalogue: what is served, once it was read.
     """
 
     def __init__(
-        self, path: Path, default: str = "", placement: Placement = ON_CPU, max_rows: int = 0
+        self,
+        path: Path,
+        default: str = "",
+        max_rows: int = 0,
+        open_session: Callable[[bytes], StepSession] = open_here,
     ) -> None:
         self.path = path
         self.default = default
-        self.placement = placement
+        self.open_session = open_session
         self.max_rows = max_rows
         self.catalogue = Catalogue({}, {}, default)
         self._versions: dict[Path, Version] = {}
@@ -224,7 +236,7 @@ class Repository:
         if before is not None and before.stamp == stamp:
             return before
         try:
-            model = load_version(folder, self.placement, verify)
+            model = load_version(folder, self.open_session, verify)
             begin(model)
         except Unavailable:
             raise
@@ -276,14 +288,6 @@ class Repository:
                 if before.get(alias) in served:
                     found[alias] = before[alias]
         return found
-
-    def list(self) -> list[Model]:
-        """Every version, by name, then by version."""
-        return self.catalogue.list()
-
-    def find(self, asked: str) -> Model:
-        """The version that a name means; see Catalogue.find."""
-        return self.catalogue.find(asked)
 
 
 def _default_of(catalogue: Catalogue) -> Path | None:

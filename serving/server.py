@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
+from importlib import import_module
 
 import grpc
 from grpc_health.v1 import health, health_pb2_grpc
@@ -19,7 +20,8 @@ from serving.api.models import ModelService
 from serving.api.service import GenerationService
 from serving.api.shield import messages, shielded
 from serving.api.slow_readers import SlowReaders
-from serving.config import ServerConfig
+from serving.config import PROCESS, THREAD, ServerConfig
+from serving.engine.protocols import Engines
 from serving.errors import Unavailable
 from serving.host import Host
 from serving.observe.observation import Observation
@@ -40,6 +42,11 @@ SERVICES = tuple(
         (model_service_pb2, "ModelService"),
     )
 )
+ENGINES = {
+    THREAD: "serving.engine.engines.LocalEngines",
+    PROCESS: "serving.apart.engines.RemoteEngines",
+}
+"""Where engines may run, and what starts them there."""
 AT_ONCE, FAILED = 1, 3
 """The exit statuses after a second signal, and after an engine has failed or hung."""
 AT_ONCE_SIGNAL = signal.SIGUSR1
@@ -60,10 +67,11 @@ class Server:
         self.config = config
         self.port = 0
         self.failure = ""
+        engines = engines_of(config)
         repository = Repository(
-            config.repository, config.default_model, config.placement, config.max_rows
+            config.repository, config.default_model, config.max_rows, engines.open
         )
-        self.host = Host(repository, config.max_rows, config.tree_bytes, config.max_queue)
+        self.host = Host(repository, engines)
         self.observation = Observation(config.observe, self.host)
         self._health = HealthServicer()
         self._healthy: set[str] = set()
@@ -84,6 +92,7 @@ class Server:
         """
         self._health.set("", NOT_SERVING)
         try:
+            await self.host.engines.begin()
             self.observation.start()
             self._server = self._build()
             self.port = self._bind(self._server)
@@ -189,6 +198,13 @@ class Server:
         self.failure = self.watchdog.look()
         await asyncio.to_thread(self.host.stop)
         await asyncio.to_thread(self.observation.stop)
+
+
+def engines_of(config: ServerConfig) -> Engines:
+    """What starts engines where they are to run; onnxruntime is only loaded where it is needed."""
+    module, _, name = ENGINES[config.engines].rpartition(".")
+    made: Engines = getattr(import_module(module), name)(config)
+    return made
 
 
 class Signals:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.config import ServerConfig
-from serving.engine.session import States
+from serving.engine.stepping import States
 from serving.manifest import Manifest, StateSpec
 from serving.server import Server
 

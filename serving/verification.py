@@ -7,6 +7,7 @@ up only its own memory and time, and where a crash is one more reason to refuse 
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -15,8 +16,9 @@ from types import TracebackType
 from typing import Self
 
 from serving.errors import BadModel
-from serving.verifier import HEADER
 
+HEADER = struct.Struct(">QI")
+"""What precedes a model on its way there: its length, and the most rows that it will have."""
 SECONDS = 30.0
 """In which a verdict must have come, whatever the process waits for."""
 MAX_LINE = 2**14

@@ -7,7 +7,6 @@ for each. Before each it gives up all memory beyond what the model can need, and
 import json
 import os
 import resource
-import struct
 import sys
 from contextlib import suppress
 from typing import BinaryIO
@@ -18,9 +17,7 @@ from serving.engine.session import OrtSession
 from serving.errors import BadModel
 from serving.graph_check import check
 from serving.manifest import Manifest
-
-HEADER = struct.Struct(">QI")
-"""What precedes a model: its length, and the most rows that it will have."""
+from serving.verification import HEADER
 
 SECONDS = 20
 """Of processor time, for each model."""

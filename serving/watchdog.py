@@ -2,13 +2,9 @@
 
 import asyncio
 import logging
-import sys
-import threading
-import traceback
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
-from serving.engine.engine import Engine
+from serving.engine.protocols import AnyEngine
 from serving.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -28,10 +24,10 @@ class Watchdog:
         engines: tells those that run.
     """
 
-    def __init__(self, limit: float, engines: Callable[[], Iterable[Engine]]) -> None:
+    def __init__(self, limit: float, engines: Callable[[], Iterable[AnyEngine]]) -> None:
         self.limit = limit
         self._engines = engines
-        self._seen: dict[Engine, tuple[int, int]] = {}  # beats, and looks since they were fewer
+        self._seen: dict[AnyEngine, tuple[int, int]] = {}  # beats, and looks since they were fewer
 
     async def run(self) -> str:
         """Look until something is wrong; what it is."""
@@ -47,17 +43,10 @@ class Watchdog:
             looks = looks + 1 if engine.is_busy and engine.beats == beats else 0
             if self.limit and looks * LOOK > self.limit:
                 reason = f"the engine of {engine.name} has taken no turn for {self.limit:g} s"
-                log.critical("%s; it is in %s", reason, position_of(engine.thread))
+                log.critical("%s; it is in %s", reason, engine.position())
                 engine.fail(reason, Unavailable("the model does not answer; try again"))
             if engine.failure:
                 return engine.failure
             seen[engine] = (engine.beats, looks)
         self._seen = seen
         return ""
-
-
-def position_of(thread: threading.Thread) -> str:
-    """Where a thread is now, the innermost call last: `lane.py:101 turn, session.py:150 step`."""
-    frame = sys._current_frames().get(thread.ident or 0)
-    calls = traceback.extract_stack(frame, limit=8) if frame else []
-    return ", ".join(f"{Path(call.filename).name}:{call.lineno} {call.name}" for call in calls)

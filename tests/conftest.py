@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from serving.client import Client
-from serving.config import ServerConfig
+from serving.config import PROCESS, ServerConfig
+from serving.engine.engines import LocalEngines
+from serving.host import Host
+from serving.repository import Repository
 from serving.testing import running
 from trainer.data.dataset import SHIPPED, DataConfig
 from trainer.export.export import export
@@ -32,6 +35,11 @@ SMALL: dict[str, dict[str, Any]] = {
 QUICK = {"steps": 50, "evaluate_every": 25, "sample_every": 0, "batch_size": 64, "warmup": 10}
 ROOT = Path(__file__).parent.parent
 COMMITTED = ROOT / "exported_models"
+
+
+def host_of(repository: Path) -> Host:
+    """A host that was not started, of small engines in threads."""
+    return Host(Repository(repository), LocalEngines(ServerConfig(repository, max_rows=8)))
 
 
 @pytest.fixture(autouse=True)
@@ -79,8 +87,9 @@ def repository(tmp_path_factory: pytest.TempPathFactory, runs: dict[str, Run]) -
 
 @pytest.fixture(scope="session")
 def address(repository: Path) -> Iterator[str]:
-    """A server of that repository, inside the process; `lstm` is its default model."""
-    with running(ServerConfig(repository, "127.0.0.1:0", "lstm")) as server:
+    """A server of that repository as it is by default; `lstm` is its default model."""
+    config = ServerConfig(repository, "127.0.0.1:0", "lstm", engines=PROCESS)
+    with running(config) as server:
         yield f"127.0.0.1:{server.port}"
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from serving.engine.sampling import Float64
-from serving.engine.session import OrtSession, StepSession, initial_states
+from serving.engine.session import OrtSession
+from serving.engine.stepping import StepSession, initial_states
 from trainer.data.batches import Part
 from trainer.evaluate import string_nlls
 from trainer.export import graph

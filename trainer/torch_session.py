@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from serving.engine.session import States
+from serving.engine.stepping import States
 from serving.manifest import Manifest
 from trainer.config import RunConfig
 from trainer.models.base import CharModel
@@ -24,7 +24,7 @@ def bare_manifest(config: RunConfig, model: CharModel, name: str = "run") -> Man
 
 
 class TorchSession:
-    """Steps a model in evaluation mode; see serving.engine.session.StepSession."""
+    """Steps a model in evaluation mode; see serving.engine.stepping.StepSession."""
 
     def __init__(self, model: CharModel, manifest: Manifest) -> None:
         self.model = model.eval()

@@ -29,8 +29,8 @@ from serving.api.request import At, encode_prefix
 from serving.api.searching import Searches
 from serving.api.streaming import stream
 from serving.api.top import listed, search_of
-from serving.engine.engine import Engine
 from serving.engine.job import Read, Reading
+from serving.engine.protocols import AnyEngine
 from serving.engine.top import TopSearch
 from serving.errors import DeadlineExceeded, InvalidArgument
 from serving.host import Host
@@ -61,7 +61,7 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
     def _mailbox(self) -> Mailbox:
         return Mailbox()
 
-    def _take(self, asked: str, context: Context) -> tuple[Model, Engine]:
+    def _take(self, asked: str, context: Context) -> tuple[Model, AnyEngine]:
         """The model that a call means, and its engine, which stays until the call is over."""
         model, engine = self._host.take(asked)
         over: Any = lambda _: self._host.give_back(engine)  # noqa: E731 - grpc's stubs have a class
@@ -158,7 +158,7 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
             model_digest=model.digest,
         )
 
-    async def _search(self, engine: Engine, search: TopSearch, stop: float | None) -> None:
+    async def _search(self, engine: AnyEngine, search: TopSearch, stop: float | None) -> None:
         """Answer what a search asks for, until it is over or has no more time."""
         with suppress(DeadlineExceeded):
             while wanted := search.wanted():
@@ -170,7 +170,7 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
 
     async def _read(
         self,
-        engine: Engine,
+        engine: AnyEngine,
         texts: Sequence[Sequence[int]],
         deadline: float | None,
         *,

@@ -8,8 +8,8 @@ from functools import partial
 from makemore.v1 import generation_service_pb2 as pb
 from serving.api.drawing import SHORTFALL_REASONS, sample_message, usage_message
 from serving.api.mailbox import Mailbox
-from serving.engine.engine import Engine
 from serving.engine.job import Draw, Outcome, Sample
+from serving.engine.protocols import AnyEngine
 from serving.observe.notes import note
 
 WINDOW = 4096
@@ -21,7 +21,7 @@ Samples = asyncio.Queue[list[Sample] | None]
 
 
 async def stream(
-    job: Draw, engine: Engine, mailbox: Mailbox, header: pb.StreamHeader
+    job: Draw, engine: AnyEngine, mailbox: Mailbox, header: pb.StreamHeader
 ) -> AsyncGenerator[pb.StreamGenerateResponse, None]:
     """The header, once the job was let in, its samples as they become certain, then the trailer."""
     arrived = time.monotonic()
@@ -39,8 +39,7 @@ async def stream(
             for begin in range(0, len(samples), PER_MESSAGE):
                 part = samples[begin : begin + PER_MESSAGE]
                 yield pb.StreamGenerateResponse(samples=map(sample_message, part))
-                job.collected = part[-1].index + 1
-                engine.wake()
+                engine.collected(job, part[-1].index + 1)
         outcome: Outcome = job.result.result(timeout=0)
         note(samples=outcome.usage.samples, characters=outcome.usage.characters)
     finally:

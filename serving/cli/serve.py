@@ -13,7 +13,7 @@ import click
 from serving import checks
 from serving.cli.observing import OBSERVING, observing_of
 from serving.cli.options import all_of
-from serving.config import LISTEN, ServerConfig, parse_size
+from serving.config import LISTEN, PROCESS, THREAD, ServerConfig, parse_size
 from serving.errors import InvalidArgument
 from serving.observe.logs import configure
 from serving.placement import CPU, DEVICES
@@ -85,11 +85,22 @@ def setting(flag: str, help: str) -> Callable[[F], F]:
     "Seconds without a step, while work waits, after which the process ends; 0 waits for ever.",
 )
 @click.option(
+    "--engines",
+    type=click.Choice([PROCESS, THREAD]),
+    show_default="process, with workers thread",
+    help="Where models run: all in a process beside the server's, or each in a thread of it.",
+)
+@click.option(
     "--workers", default=1, show_default=True, help="Processes that share the port and the calls."
 )
 @all_of(OBSERVING)
 def command(
-    repository: Path, prefix_cache: str | None, forbidden: TextIO | None, workers: int, **given: Any
+    repository: Path,
+    prefix_cache: str | None,
+    forbidden: TextIO | None,
+    engines: str | None,
+    workers: int,
+    **given: Any,
 ) -> None:
     """Serve published models over gRPC until SIGTERM or Ctrl-C."""
     checks.whole("workers", workers, 1, 256)
@@ -98,6 +109,7 @@ def command(
     lines = lines_of(forbidden) if forbidden else []
     config = ServerConfig(
         repository,
+        engines=engines or (PROCESS if workers == 1 else THREAD),
         prefix_cache=None if prefix_cache is None else parse_size("prefix_cache", prefix_cache),
         forbidden=tuple(normalise(line) for line in lines if line),
         observe=observe,

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.engine.sampling import Bool, Int64
-from serving.engine.session import States, StepSession, initial_states
+from serving.engine.stepping import States, StepSession, initial_states
 from serving.errors import ServingError
 from serving.vocabulary import BOUNDARY
 

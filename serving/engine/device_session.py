@@ -15,7 +15,8 @@ import numpy.typing as npt
 from serving.engine import devices
 from serving.engine.arithmetic import arithmetic
 from serving.engine.moves import Array, Block, Mover
-from serving.engine.session import States, load
+from serving.engine.session import load
+from serving.engine.stepping import States
 from serving.errors import BadModel
 from serving.placement import Placement
 

@@ -19,14 +19,16 @@ import numpy as np
 from serving.engine.admission import Admission
 from serving.engine.contexts import Context, Contexts, after_boundary
 from serving.engine.entry import DrawEntry, Entry, ReadEntry
+from serving.engine.figures import Figures, position_of
 from serving.engine.job import Draw, Job, Read, Shortfall
 from serving.engine.lane import Lane
 from serving.engine.ledger import Ledger
 from serving.engine.residence import contexts_of
 from serving.engine.sampling import Int64
 from serving.engine.scheduler import Turns
-from serving.engine.session import StepSession
+from serving.engine.stepping import StepSession
 from serving.engine.timed import StepClock
+from serving.engine.tree import Tree
 from serving.errors import DeadlineExceeded, ServingError, Unavailable
 from serving.limits import PREFIX_CACHE
 
@@ -38,7 +40,7 @@ LOOK = 0.02
 
 
 class Engine:
-    """Runs the jobs of one model.
+    """Runs the jobs of one model; see AnyEngine.
 
     Args:
         session: the model; only the engine's thread steps it once `start` was called.
@@ -46,10 +48,6 @@ class Engine:
         prefix_cache: bytes that the prefix tree may take; 0 does without.
         max_queue: seconds of light work that may wait before jobs are refused; infinite to refuse none.
         name: what it is called in logs; the model's name unless told otherwise.
-
-    Attributes:
-        beats: counts up with every turn, and with every step of a long one: a sign of life.
-        failure: why it does nothing any more; empty as long as it does.
     """
 
     def __init__(
@@ -94,11 +92,6 @@ class Engine:
         return [len(lane.rows) for lane in self._lanes]
 
     @property
-    def active_rows(self) -> int:
-        """All of them."""
-        return sum(self.rows)
-
-    @property
     def is_alive(self) -> bool:
         """Whether its thread runs."""
         return self.thread.is_alive()
@@ -136,16 +129,7 @@ class Engine:
         return np.concatenate([*places, np.array([k for k in kept if k is not None], np.int64)])
 
     def submit(self, job: Job, *, is_continued: bool = False) -> None:
-        """Queue a job; its future gets the answer.
-
-        Args:
-            job: not yet begun.
-            is_continued: it goes on with what was let in before.
-
-        Raises:
-            Unavailable: the engine has stopped.
-            Exhausted, DeadlineExceeded: see Admission.enter.
-        """
+        """Queue a job; from any thread. See AnyEngine."""
         with self._lock:
             if self._closing.is_set():
                 raise Unavailable("the model is being taken away; try again")
@@ -153,9 +137,26 @@ class Engine:
             self.ledger.accept(job)
             self._inbox.put(job)
 
-    def wake(self) -> None:
-        """Look again what may run: samples were collected from a sink."""
+    def collected(self, job: Draw, count: int) -> None:
+        """The samples before this index were taken from a job's sink: others may begin."""
+        job.collected = count
         self._inbox.put(None)
+
+    def figures(self) -> Figures:
+        """What is counted of it, at this moment."""
+        light, heavy = self.rows
+        return Figures(
+            counts=self.ledger.counts(),
+            rows=(light, heavy),
+            stepped=self.clock.rows,
+            seconds=self.clock.seconds,
+            spans=tuple(self.clock.spans),
+            tree=self.contexts.figures if isinstance(self.contexts, Tree) else None,
+        )
+
+    def position(self) -> str:
+        """Where its thread is now."""
+        return position_of(self.thread)
 
     def close(self) -> None:
         """Take no more jobs; the thread ends when those that were submitted are finished."""

@@ -108,6 +108,7 @@ class Job:
         deadline: the instant of time.monotonic() after which nobody waits; None for never.
         caller: whose it is: rows are shared fairly between callers.
         waiting: characters of it that have not begun; kept by Admission.
+        number: what it is called between processes.
     """
 
     caller: str = field(default="", kw_only=True)
@@ -115,6 +116,7 @@ class Job:
     result: "Future[Any]" = field(default_factory=Future, kw_only=True)
     started_at: float = field(default=0.0, kw_only=True)
     waiting: int = field(default=0, init=False)
+    number: int = field(default=0, init=False)
 
     @property
     def is_partial(self) -> bool:

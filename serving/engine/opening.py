@@ -2,7 +2,8 @@
 
 from serving.engine import devices
 from serving.engine.device_session import DeviceSession
-from serving.engine.session import OrtSession, StepSession
+from serving.engine.session import OrtSession
+from serving.engine.stepping import StepSession
 from serving.graph_picking import picking_graph
 from serving.placement import CPU, Placement
 

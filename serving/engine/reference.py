@@ -11,7 +11,7 @@ from serving.constraints.masks import Bounds
 from serving.engine import philox, sampling
 from serving.engine.job import FinishReason, Sample
 from serving.engine.sampling import SamplingParameters, Settings
-from serving.engine.session import StepSession, initial_states
+from serving.engine.stepping import StepSession, initial_states
 from serving.vocabulary import BOUNDARY
 
 

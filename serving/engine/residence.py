@@ -6,7 +6,7 @@ from serving.engine.contexts import Context, Contexts, Private
 from serving.engine.device_session import DeviceSession
 from serving.engine.resident import Resident
 from serving.engine.sampling import Int64
-from serving.engine.session import StepSession
+from serving.engine.stepping import StepSession
 from serving.engine.timed import StepClock, TimedSession
 from serving.engine.tree import Tree
 

@@ -5,7 +5,7 @@ from time import perf_counter
 import numpy as np
 import numpy.typing as npt
 
-from serving.engine.session import States, StepSession
+from serving.engine.stepping import States, StepSession
 
 SPANS = 24
 """Ranges of duration: the one numbered k has the steps of less than 2^k microseconds."""

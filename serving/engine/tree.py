@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.engine.contexts import Context, Float32
+from serving.engine.figures import TreeFigures
 from serving.engine.pool import Pool
 from serving.engine.sampling import Bool, Int64
-from serving.engine.session import States, StepSession
+from serving.engine.stepping import States, StepSession
 
 ROOT = 0
 NONE = -1
@@ -90,6 +91,11 @@ class Tree:
         """See Contexts."""
         found: Float32 = self._nodes["logits"][places]
         return found
+
+    @property
+    def figures(self) -> TreeFigures:
+        """What it has done, and its size."""
+        return TreeFigures(self.hits, self.steps, self.bytes_used)
 
     @property
     def bytes_used(self) -> int:

@@ -13,9 +13,9 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from serving.engine import ledger
-from serving.engine.engine import Engine
+from serving.engine.figures import Figures
 from serving.engine.job import FinishReason, Shortfall
-from serving.engine.tree import Tree
+from serving.engine.protocols import AnyEngine
 from serving.host import Host
 from serving.observe.definitions import ENGINE, PREFIX, SERVER, Definition
 from serving.observe.writing import dropped
@@ -72,10 +72,11 @@ class EngineCollector(Collector):
             labels = (model.name, str(model.version))
             info = (*labels, model.digest, model.manifest.architecture)
             families["model_info"].add_metric(info, 1)
-            for name, values in figures(engine):
+            found = engine.figures()
+            for name, values in figures(engine, found):
                 for more, value in values:
                     families[name].add_metric((*labels, *more), value)
-            add_steps(families["step_seconds"], labels, engine)
+            add_steps(families["step_seconds"], labels, found)
         families["engines"].add_metric((), len(self._host.running()))
         for result, count in self._host.reloads.items():
             families["reloads_total"].add_metric((result,), count)
@@ -98,29 +99,29 @@ def family(name: str, definition: Definition) -> Any:
     return FAMILIES[definition.kind](PREFIX + name, definition.help, labels=definition.labels)
 
 
-def figures(engine: Engine) -> Iterator[tuple[str, Values]]:
+def figures(engine: AnyEngine, found: Figures) -> Iterator[tuple[str, Values]]:
     """The values of an engine by metric, each with the labels that come after the model's."""
-    counts = engine.ledger.counts()
+    counts = found.counts
     every = dict.fromkeys([*ZEROS, *counts])
     for name, what in LEDGER.items():
         yield name, [(key[1:], counts[key]) for key in every if key[0] == what]
     yield "jobs_refused_total", [((), engine.admission.refused)]
-    yield "step_rows_total", [((), engine.clock.rows)]
-    yield "rows", [((lane,), n) for lane, n in zip(LANES, engine.rows, strict=True)]
+    yield "step_rows_total", [((), found.stepped)]
+    yield "rows", [((lane,), n) for lane, n in zip(LANES, found.rows, strict=True)]
     yield "rows_capacity", [((lane,), engine.max_rows) for lane in LANES]
     queues = dict(zip(LANES, engine.admission.queues, strict=True))
     yield "queue_jobs", [((lane,), queue.jobs) for lane, queue in queues.items()]
     yield "queue_characters", [((lane,), queue.work) for lane, queue in queues.items()]
     yield "queue_seconds", [((lane,), q.work / q.rate.value) for lane, q in queues.items()]
     yield "prefix_cache_capacity_bytes", [((), engine.prefix_cache)]
-    if isinstance(tree := engine.contexts, Tree):
+    if tree := found.tree:
         yield "prefix_cache_hits_total", [((), tree.hits)]
         yield "prefix_cache_misses_total", [((), tree.steps)]
         yield "prefix_cache_bytes", [((), tree.bytes_used)]
 
 
-def add_steps(steps: HistogramMetricFamily, labels: Labels, engine: Engine) -> None:
+def add_steps(steps: HistogramMetricFamily, labels: Labels, found: Figures) -> None:
     """The durations of an engine's steps."""
-    seconds, spans = engine.clock.seconds, list(accumulate(engine.clock.spans))
+    spans = list(accumulate(found.spans or [0]))
     buckets = [(f"{2**k / 1e6:.6f}", n) for k, n in enumerate(spans[:-1]) if k >= FIRST_SPAN]
-    steps.add_metric(labels, [*buckets, ("+Inf", spans[-1])], seconds)
+    steps.add_metric(labels, [*buckets, ("+Inf", spans[-1])], found.seconds)

@@ -42,6 +42,10 @@ class ModelGlance:
     cached: float | None
 
 
+WHOSE = ("", "engines_")
+"""The processes of a server: its own, and that of its engines if they have one."""
+
+
 @dataclass(frozen=True)
 class MethodGlance:
     """One method's calls; `errors` by code, a second."""
@@ -60,8 +64,8 @@ def server_glance(now: Look, grown: Look) -> ServerGlance:
         now.total("makemore_ready") > 0,
         now.total("makemore_uptime_seconds"),
         now.total("makemore_queue_pressure"),
-        grown.total("process_cpu_seconds_total") / grown.at,
-        now.total("process_resident_memory_bytes"),
+        sum(grown.total(f"{whose}process_cpu_seconds_total") for whose in WHOSE) / grown.at,
+        sum(now.total(f"{whose}process_resident_memory_bytes") for whose in WHOSE),
     )
 
 

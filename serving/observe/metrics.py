@@ -85,6 +85,7 @@ class Metrics:
         self.registry.register(EngineCollector(host))
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
+        ProcessCollector("engines", lambda: host.engines.pid, registry=self.registry)
 
     def _make(self, kind: Callable[..., M], name: str) -> M:
         about = (CALLS | SERVER)[name]

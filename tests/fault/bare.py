@@ -2,7 +2,6 @@
 itself costs and leaks. `python -m tests.fault.bare` prints its port."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import click
@@ -24,10 +23,9 @@ class Bare(grpc.GenericRpcHandler):
     async def _echo(self, request: bytes, context: object) -> bytes:
         return request
 
-    async def _stream(self, request: bytes, context: object) -> AsyncIterator[bytes]:
-        for _ in range(MESSAGES):
-            yield MESSAGE
-            await asyncio.sleep(0.005)
+    async def _stream(self, request: bytes, context: Any) -> None:
+        for _ in range(MESSAGES):  # as serving.api.slow_readers does
+            await asyncio.wait_for(context.write(MESSAGE), 30)
 
 
 async def main() -> None:

@@ -4,17 +4,20 @@ A caller that waits for its answer slows down with the server and hides that it 
 Closed" (Schroeder, Wierman and Harchol-Balter, 2006).
 """
 
-import asyncio
+import select
 import time
+from collections import deque
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import grpc
 import numpy as np
 
 from makemore.v1 import generation_service_pb2 as pb
-from makemore.v1.generation_service_pb2_grpc import GenerationServiceStub
+from tests.fault.raw import RawCalls
 
-CONNECTIONS = 4
+METHOD = "/makemore.v1.GenerationService/Generate"
+CONNECTIONS = 8
 Code = grpc.StatusCode
 
 
@@ -49,33 +52,26 @@ class Offered:
         return self.quantile(0.99, code)
 
 
-async def offer(
+def offer(
     address: str, rate: float, seconds: float, request: pb.GenerateRequest, timeout: float
 ) -> Offered:
     """Make calls at random instants, `rate` of them a second on average."""
-    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
-    channels = [grpc.aio.insecure_channel(address, options) for _ in range(CONNECTIONS)]
-    stubs = [GenerationServiceStub(channel) for channel in channels]
-    offered = Offered(seconds)
-
-    async def call(stub: GenerationServiceStub) -> None:
-        begun = time.perf_counter()
-        try:
-            await stub.Generate(request, timeout=timeout)  # type: ignore[misc]  # the stubs are not of aio
-            code = Code.OK
-        except grpc.aio.AioRpcError as error:
-            code = error.code()
-        offered.latencies.setdefault(code, []).append(time.perf_counter() - begun)
-
-    warming = (stub.Generate(request, timeout=timeout) for stub in stubs)
-    await asyncio.gather(*warming, return_exceptions=True)
     instants = np.cumsum(np.random.default_rng(1).exponential(1 / rate, round(rate * seconds)))
-    tasks, begun = [], time.perf_counter()
-    for number, instant in enumerate(instants):
-        if (ahead := begun + instant - time.perf_counter()) > 0:
-            await asyncio.sleep(ahead)
-        tasks.append(asyncio.create_task(call(stubs[number % CONNECTIONS])))
-    await asyncio.gather(*tasks)
-    for channel in channels:
-        await channel.close()
+    offered = Offered(seconds)
+    with ExitStack() as stack:
+        every = [
+            stack.enter_context(RawCalls(address, METHOD, request, timeout))
+            for _ in range(CONNECTIONS)
+        ]
+        begun, todo = time.perf_counter(), deque(instants.tolist())
+        while todo or any(connection.under_way for connection in every):
+            while todo and begun + todo[0] <= time.perf_counter():
+                todo.popleft()
+                every[len(todo) % CONNECTIONS].call()
+            ahead = begun + todo[0] - time.perf_counter() if todo else timeout
+            ready, _, _ = select.select(every, (), (), max(ahead, 0.0))
+            for code, took in (over for one in ready for over in one.statuses()):
+                offered.latencies.setdefault(code, []).append(took)
+            if not todo and not ready:
+                raise TimeoutError("calls that got no status, although their time is up")
     return offered

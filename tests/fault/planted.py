@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from serving import repository, server
+from serving.apart import engines
+from serving.apart import main as apart
+from serving.apart.remote import RemoteEngine
 from serving.cli import main
 from serving.engine.admission import Admission
 from serving.engine.engine import Engine
@@ -107,13 +110,13 @@ def deaf_to_leaving() -> None:
 
 def at_each_job(happen: Callable[[], object]) -> None:
     """Have something happen whenever a job is submitted."""
-    submit = Engine.submit
+    submit = RemoteEngine.submit
 
-    def wrong(self: Engine, job: Job, *, is_continued: bool = False) -> None:
+    def wrong(self: RemoteEngine, job: Job, *, is_continued: bool = False) -> None:
         happen()
         submit(self, job, is_continued=is_continued)
 
-    Engine.submit = wrong  # type: ignore[method-assign]
+    RemoteEngine.submit = wrong  # type: ignore[method-assign]
 
 
 def leaky() -> None:
@@ -190,6 +193,8 @@ def sharing() -> None:
     server.server_options = wrong  # type: ignore[attr-defined]
 
 
+ENGINES = "engines"
+
 BUGS: dict[str, Callable[[], object]] = {
     bug.__name__: bug
     for bug in (
@@ -201,5 +206,11 @@ BUGS: dict[str, Callable[[], object]] = {
 }
 
 if __name__ == "__main__":
-    BUGS[sys.argv.pop(1)]()
-    main()
+    bug = sys.argv.pop(1)
+    BUGS[bug]()
+    if sys.argv[1] == ENGINES:  # the engines' process has the same bug
+        del sys.argv[1]
+        apart.main()
+    else:
+        engines.PROGRAM = ("-m", "tests.fault.planted", bug, ENGINES)
+        main()

@@ -1,6 +1,5 @@
 """Five times the load that a server can carry: it does what it can, and refuses the rest at once."""
 
-import asyncio
 import os
 import sys
 import time
@@ -52,7 +51,7 @@ def overload(seconds: float, command: list[str]) -> Overloaded:
     request = pb.GenerateRequest(n=STRINGS)
 
     def offered(rate: float, how_long: float) -> Offered:
-        found = asyncio.run(offer(address, rate, how_long, request, TIMEOUT))
+        found = offer(address, rate, how_long, request, TIMEOUT)
         time.sleep(0.5)
         return found
 
@@ -90,7 +89,7 @@ def test_a_load_that_is_too_much_is_refused_and_the_rest_is_answered() -> None:
     with serving(COMMITTED, "--max-queue", "0.05") as (_, address):
         request = pb.GenerateRequest(n=100)
         for _ in range(3):
-            found = asyncio.run(offer(address, 300, 2, request, 30))
+            found = offer(address, 300, 2, request, 30)
         assert set(found.latencies) == {OK, REFUSED}
 
 

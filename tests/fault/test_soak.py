@@ -33,12 +33,12 @@ TEN_MINUTES = 600
 
 @dataclass
 class Held:
-    """What a process holds, looked at again and again.
+    """What a process and its children hold, looked at again and again.
 
     Attributes:
         kilobytes: of memory that is resident.
         files: descriptors.
-        threads: of the process.
+        threads: of all of them.
     """
 
     process: int
@@ -49,12 +49,14 @@ class Held:
 
     def look(self) -> None:
         """Once more."""
-        folder = Path(f"/proc/{self.process}")
-        pages = int((folder / "statm").read_text().split()[1])
+        own = Path(f"/proc/{self.process}")
+        children = (own / "task" / own.name / "children").read_text().split()
+        folders = [own, *(own.with_name(child) for child in children)]
+        pages = sum(int((folder / "statm").read_text().split()[1]) for folder in folders)
         self.at.append(time.monotonic())
         self.kilobytes.append(pages * os.sysconf("SC_PAGE_SIZE") / 1024)
-        self.files.append(len(list((folder / "fd").iterdir())))
-        self.threads.append(len(list((folder / "task").iterdir())))
+        self.files.append(sum(len(list((folder / "fd").iterdir())) for folder in folders))
+        self.threads.append(sum(len(list((folder / "task").iterdir())) for folder in folders))
 
     def growth(self, of: str) -> float:
         """How much a thing grew in ten minutes, by the second half."""

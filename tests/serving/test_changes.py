@@ -23,7 +23,7 @@ def repository(tmp_path: Path) -> Repository:
 
 
 def names(repository: Repository) -> list[str]:
-    return [model.full_name for model in repository.list()]
+    return [model.full_name for model in repository.catalogue.list()]
 
 
 def reasons(repository: Repository) -> list[str]:
@@ -33,12 +33,12 @@ def reasons(repository: Repository) -> list[str]:
 def test_what_has_not_changed_is_not_read_again(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = repository.find("good")
+    before = repository.catalogue.find("good")
     (repository.path / "good" / "2").mkdir()
     repository.load()
     monkeypatch.setattr(repository_module, "load_version", None)
     repository.load()
-    assert repository.find("good") == before
+    assert repository.catalogue.find("good") == before
     assert reasons(repository) == ["good/2: SHA256SUMS cannot be read: No such file or directory"]
 
 
@@ -57,12 +57,12 @@ def test_a_new_version_is_taken_over_and_a_removed_one_given_up(repository: Repo
 def test_a_version_that_is_put_in_the_place_of_another_is_taken_over(
     repository: Repository,
 ) -> None:
-    before = repository.find("good").digest
+    before = repository.catalogue.find("good").digest
     shutil.rmtree(repository.path / "good" / "1")
     publish(repository.path, model_bytes(manifest(max_length=5)))
     repository.load()
-    assert repository.find("good").digest != before
-    assert repository.find("good").manifest.max_length == 5
+    assert repository.catalogue.find("good").digest != before
+    assert repository.catalogue.find("good").manifest.max_length == 5
 
 
 def test_a_half_copied_version_is_taken_over_once_it_is_whole(repository: Repository) -> None:
@@ -80,11 +80,11 @@ def test_a_half_copied_version_is_taken_over_once_it_is_whole(repository: Reposi
 
 
 def test_a_version_that_is_spoilt_while_it_is_served_is_served_on(repository: Repository) -> None:
-    before = repository.find("good@1")
+    before = repository.catalogue.find("good@1")
     with (repository.path / "good" / "1" / "model.onnx").open("r+b") as file:
         file.truncate(10)
     repository.load()
-    assert repository.find("good@1") == before
+    assert repository.catalogue.find("good@1") == before
     assert "its SHA-256 does not hold" in reasons(repository)[0]
 
 
@@ -120,7 +120,7 @@ def test_the_default_stays_as_long_as_nothing_else_is_meant_by_it(
     repository.load()
     shutil.rmtree(other.parent)
     repository.load()
-    assert repository.find("").full_name == "models/other@1"
+    assert repository.catalogue.find("").full_name == "models/other@1"
     assert "other/1: is gone, but served on" in reasons(repository)[0]
 
 
@@ -129,11 +129,11 @@ def test_a_repository_that_is_empty_or_gone_changes_nothing(repository: Reposito
     repository.load()
     shutil.rmtree(repository.path / "good")
     repository.load()
-    assert repository.find("good@stable").full_name == "models/good@1"
+    assert repository.catalogue.find("good@stable").full_name == "models/good@1"
     repository.path.rmdir()
     with pytest.raises(NotFound):
         repository.load()
-    assert repository.find("good@stable").full_name == "models/good@1"
+    assert repository.catalogue.find("good@stable").full_name == "models/good@1"
     publish(repository.path, model_bytes(), version=2)
     repository.load()
     assert names(repository) == ["models/good@2"]
@@ -165,15 +165,15 @@ def test_an_alias_follows_its_file(repository: Repository) -> None:
     aliases.write(folder, "stable", 1)
     aliases.write(folder, "old", 1)
     repository.load()
-    assert repository.find("models/good@stable").version == 1
-    assert repository.find("good@1").aliases == ("old", "stable")
+    assert repository.catalogue.find("models/good@stable").version == 1
+    assert repository.catalogue.find("good@1").aliases == ("old", "stable")
     aliases.write(folder, "stable", 2)
     repository.load()
-    assert repository.find("good@stable").version == 2
+    assert repository.catalogue.find("good@stable").version == 2
     aliases.write(folder, "stable", None)
     repository.load()
     with pytest.raises(NotFound, match="has no version 'stable'; it has: 1, 2, old"):
-        repository.find("good@stable")
+        repository.catalogue.find("good@stable")
 
 
 def test_an_alias_means_what_it_did_until_what_it_is_to_mean_is_served(
@@ -185,17 +185,17 @@ def test_an_alias_means_what_it_did_until_what_it_is_to_mean_is_served(
         aliases.write(folder, alias, version)
     repository.load()
     with pytest.raises(NotFound, match="no version 2, which 'new' means; it has: 1"):
-        repository.find("good@new")
+        repository.catalogue.find("good@new")
     aliases.write(folder, "stable", 2)
     repository.load()
-    assert repository.find("good@stable").version == 1
+    assert repository.catalogue.find("good@stable").version == 1
     assert "good: aliases.json: 'stable' means version 2, which is not served" in reasons(
         repository
     )
     shutil.rmtree(folder / "2")
     publish(repository.path, model_bytes(), version=2)
     repository.load()
-    assert repository.find("good@stable").version == 2
+    assert repository.catalogue.find("good@stable").version == 2
 
 
 def test_aliases_that_cannot_be_read_leave_the_old_ones(repository: Repository) -> None:
@@ -204,7 +204,7 @@ def test_aliases_that_cannot_be_read_leave_the_old_ones(repository: Repository) 
     repository.load()
     (folder / "aliases.json").write_text("{")
     repository.load()
-    assert repository.find("good@stable").version == 1
+    assert repository.catalogue.find("good@stable").version == 1
     assert reasons(repository) == ["good: aliases.json is not JSON of at most 65,536 bytes"]
 
 

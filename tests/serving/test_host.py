@@ -10,7 +10,8 @@ from serving import repository as repository_module
 from serving.engine.job import Read
 from serving.errors import NotFound, Unavailable
 from serving.host import Host
-from serving.repository import Model, Repository
+from serving.repository import Model
+from tests.conftest import host_of
 from tests.serving.graphs import graph, manifest, model_bytes, publish
 
 INFINITE = np.full((3, 3), np.inf)
@@ -20,7 +21,7 @@ INFINITE = np.full((3, 3), np.inf)
 def host(tmp_path: Path) -> Iterator[Host]:
     """`good` in version 1, served."""
     publish(tmp_path, model_bytes())
-    host = Host(Repository(tmp_path), 8)
+    host = host_of(tmp_path)
     host.start()
     yield host
     host.stop()
@@ -105,7 +106,7 @@ def test_a_host_that_gives_up_begins_nothing_more(host: Host) -> None:
 
 
 def test_nothing_is_found_before_the_models_are_loaded(tmp_path: Path) -> None:
-    host = Host(Repository(tmp_path), 8)
+    host = host_of(tmp_path)
     with pytest.raises(Unavailable, match="still being loaded"):
         host.find("")
     assert (host.models(), host.served()) == ([], [])

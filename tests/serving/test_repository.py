@@ -35,7 +35,7 @@ def loaded(path: Path, default: str = "") -> Repository:
 def test_a_name_means_its_highest_version_unless_it_says_which(
     path: Path, asked: str, full_name: str
 ) -> None:
-    assert loaded(path, default="other").find(asked).full_name == full_name
+    assert loaded(path, default="other").catalogue.find(asked).full_name == full_name
 
 
 @pytest.mark.parametrize(
@@ -45,23 +45,23 @@ def test_what_is_not_there_is_not_found_and_the_message_has_one_line(
     path: Path, asked: str
 ) -> None:
     with pytest.raises(NotFound, match=r"^[^\n]*$"):
-        loaded(path).find(asked)
+        loaded(path).catalogue.find(asked)
 
 
 def test_a_request_without_a_model_means_the_only_one_or_is_refused(path: Path) -> None:
     with pytest.raises(InvalidArgument, match="must name one of: good, other"):
-        loaded(path).find("")
+        loaded(path).catalogue.find("")
     (path / "other" / "1" / "SHA256SUMS").unlink()
-    assert loaded(path).find("").name == "good"
+    assert loaded(path).catalogue.find("").name == "good"
 
 
 def test_models_are_listed_by_name_then_by_version(path: Path) -> None:
-    names = [model.full_name for model in loaded(path).list()]
+    names = [model.full_name for model in loaded(path).catalogue.list()]
     assert names == ["models/good@1", "models/good@2", "models/good@10", "models/other@1"]
 
 
 def test_the_digest_is_that_of_the_file(path: Path) -> None:
-    model = loaded(path).find("other")
+    model = loaded(path).catalogue.find("other")
     assert (path / "other" / "1" / "SHA256SUMS").read_text().startswith(model.digest)
 
 
@@ -112,7 +112,7 @@ def test_a_spoilt_version_is_refused_and_the_others_are_served(
     assert [(r.path, reason in r.reason) for r in repository.refusals] == [
         (path / "good" / "10", True)
     ]
-    assert repository.find("good").version == 2
+    assert repository.catalogue.find("good").version == 2
 
 
 def test_a_name_that_is_not_its_folders_is_refused(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_half_published_and_foreign_folders_are_passed_over(path: Path) -> None:
     (path / ".git" / "1").mkdir(parents=True)
     (path / "README.md").write_text("models")
     repository = loaded(path)
-    assert repository.find("good").version == 10
+    assert repository.catalogue.find("good").version == 10
     assert repository.refusals == []
 
 

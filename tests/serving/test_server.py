@@ -7,7 +7,6 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,6 @@ from serving.client import Client
 from serving.config import ServerConfig
 from serving.errors import InvalidArgument, NotFound, Unavailable
 from serving.observe.config import ObserveConfig
-from serving.placement import Placement
 from serving.repository import Model, Repository
 from serving.server import Server, run
 from serving.testing import running
@@ -148,10 +146,10 @@ def test_one_odd_model_does_not_take_the_others_down(
         publish(tmp_path, model_bytes(manifest(name)), name)
     load_version = repository_module.load_version
 
-    def load(folder: Path, placement: Placement, verify: Callable[[bytes], object]) -> Model:
+    def load(folder: Path, *how: Any) -> Model:
         if folder.parent.name == "bad":
             raise MemoryError("not of the kind that is looked for")
-        model = load_version(folder, placement, verify)
+        model = load_version(folder, *how)
         if model.name == "worse":
             monkeypatch.setattr(model.session, "step", lambda *arguments: 1 / 0)
         return model

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from serving.engine.figures import position_of
 from serving.errors import ServingError, Unavailable
 from serving.watchdog import LOOK, Watchdog
 
@@ -17,9 +18,11 @@ class FakeEngine:
     beats: int = 0
     is_busy: bool = True
     failure: str = ""
-    thread: threading.Thread = field(default_factory=threading.current_thread)
     errors: list[ServingError] = field(default_factory=list)
     name: str = "fake"
+
+    def position(self) -> str:
+        return position_of(threading.current_thread())
 
     def fail(self, reason: str, error: ServingError) -> None:
         self.failure = reason
@@ -45,7 +48,7 @@ def test_an_engine_that_takes_no_turn_while_work_waits_hangs(
     assert well.errors == []
     assert "has taken no turn for 2 s; it is in " in caplog.messages[-1]
     assert re.search(
-        r", test_watchdog\.py:\d+ looks, .*, watchdog\.py:\d+ look", caplog.messages[-1]
+        r", watchdog\.py:\d+ look, test_watchdog\.py:\d+ position", caplog.messages[-1]
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from serving.engine.session import initial_states
+from serving.engine.stepping import initial_states
 from serving.fingerprint import fingerprint
 from serving.graph_check import check
 from serving.graph_operators import OPERATORS

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from serving.engine.session import OrtSession, States, initial_states
+from serving.engine.session import OrtSession
+from serving.engine.stepping import States, initial_states
 from serving.manifest import Manifest
 from trainer.export import graph
 from trainer.models.transformer import Transformer, TransformerConfig

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from serving.engine.session import StepSession, initial_states
+from serving.engine.stepping import StepSession, initial_states
 from serving.vocabulary import BOUNDARY
 from trainer.data.batches import Part
 from trainer.errors import ExportRefused

@@ -25,7 +25,7 @@ from serving.config import ServerConfig
 from serving.engine import admission
 from serving.engine.reference import generate
 from serving.engine.sampling import SamplingParameters
-from serving.engine.session import States, StepSession
+from serving.engine.stepping import States, StepSession
 from serving.errors import DeadlineExceeded, Exhausted, InvalidArgument, NotFound
 from serving.host import Host
 from serving.repository import load_version
@@ -166,9 +166,9 @@ def test_a_cancelled_call_frees_its_rows(repository: Path) -> None:
         engine.session = Slow(engine.session)
         with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
             call = GenerationServiceStub(channel).Generate.future(pb.GenerateRequest(n=1000))
-            wait_until(lambda: engine.active_rows > 0)
+            wait_until(lambda: sum(engine.figures().rows) > 0)
             assert call.cancel()
-            wait_until(lambda: engine.active_rows == 0)
+            wait_until(lambda: sum(engine.figures().rows) == 0)
         assert engine.beats < 500
 
 

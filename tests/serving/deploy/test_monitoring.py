@@ -30,6 +30,8 @@ OTHERS = {
     "process_open_fds",
     "process_max_fds",
     "process_cpu_seconds_total",
+    "engines_process_resident_memory_bytes",
+    "engines_process_cpu_seconds_total",
 }
 SCRAPED = {"job", "instance"}
 TARGETS = [(panel["title"], target["expr"]) for panel in PANELS for target in panel["targets"]]
@@ -67,7 +69,7 @@ def test_an_expression_names_only_metrics_and_labels_that_there_are(
 ) -> None:
     found = list(selectors(parsed(expression)))
     assert {s.name for s in found} == set(
-        re.findall(r"\b(?:makemore|process)_\w+|\bup\b", expression)
+        re.findall(r"\b(?:makemore|(?:engines_)?process)_\w+|\bup\b", expression)
     )
     labels = set(SCRAPED)
     for selector in found:

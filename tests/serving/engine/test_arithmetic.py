@@ -13,7 +13,8 @@ from serving.client import Client
 from serving.engine import arithmetic as names
 from serving.engine.arithmetic import arithmetic
 from serving.engine.runtime import onnxruntime
-from serving.engine.session import OrtSession, initial_states
+from serving.engine.session import OrtSession
+from serving.engine.stepping import initial_states
 from serving.errors import NoDevice
 from serving.placement import CUDA, ON_CPU, Placement
 from tests.conftest import COMMITTED

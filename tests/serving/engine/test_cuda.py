@@ -12,7 +12,8 @@ from serving.engine.engine import Engine
 from serving.engine.job import Draw, Outcome
 from serving.engine.runtime import onnxruntime
 from serving.engine.sampling import SamplingParameters
-from serving.engine.session import OrtSession, StepSession, initial_states
+from serving.engine.session import OrtSession
+from serving.engine.stepping import StepSession, initial_states
 from serving.errors import BadModel
 from serving.placement import CUDA, Placement
 from serving.testing import running

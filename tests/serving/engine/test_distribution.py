@@ -16,7 +16,7 @@ from serving.constraints.taken import Known
 from serving.engine.engine import Engine
 from serving.engine.job import Draw, FinishReason, Outcome, Selection
 from serving.engine.sampling import SamplingParameters
-from serving.engine.session import initial_states
+from serving.engine.stepping import initial_states
 from serving.fingerprint import fingerprints
 from serving.testing import FakeSession
 

@@ -16,7 +16,7 @@ from serving.engine.engine import Engine
 from serving.engine.job import Draw, FinishReason, Sample
 from serving.engine.reference import generate
 from serving.engine.sampling import SamplingParameters
-from serving.engine.session import States
+from serving.engine.stepping import States
 from serving.errors import DeadlineExceeded, ServingError, Unavailable
 from serving.testing import FakeSession
 
@@ -158,7 +158,7 @@ def test_an_expired_job_fails_and_frees_its_rows() -> None:
     with pytest.raises(DeadlineExceeded):
         late.result.result(30)
     engine.stop()
-    assert engine.active_rows == 0
+    assert engine.rows == [0, 0]
 
 
 def test_stopping_finishes_what_was_submitted_and_refuses_what_comes_after() -> None:

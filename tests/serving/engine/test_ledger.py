@@ -22,7 +22,7 @@ from serving.engine.ledger import (
     Key,
 )
 from serving.engine.sampling import SamplingParameters
-from serving.engine.session import States
+from serving.engine.stepping import States
 from serving.engine.timed import SPANS, StepClock, TimedSession
 from serving.testing import FakeSession
 

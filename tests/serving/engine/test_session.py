@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving.engine.session import MAX_BINDINGS, MAX_HOMES, OrtSession, initial_states
+from serving.engine.session import MAX_BINDINGS, MAX_HOMES, OrtSession
+from serving.engine.stepping import initial_states
 from serving.errors import BadModel
 from serving.manifest import StateSpec
 from tests.serving.graphs import graph, manifest, model_bytes

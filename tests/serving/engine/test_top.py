@@ -12,7 +12,7 @@ from serving.constraints.automaton import Rules
 from serving.constraints.masks import Bounds
 from serving.engine import top
 from serving.engine.sampling import Float64, log_partition
-from serving.engine.session import initial_states
+from serving.engine.stepping import initial_states
 from serving.engine.top import ROOM, Ids, Item, TopSearch
 from serving.testing import FakeSession
 

@@ -16,12 +16,10 @@ from serving.api.layers import Layers
 from serving.api.shield import messages, shielded
 from serving.api.slow_readers import SlowReaders
 from serving.errors import NotFound
-from serving.host import Host
 from serving.observe.calls import HEADER, Observing, id_of
 from serving.observe.metrics import Metrics
 from serving.observe.notes import request_id
-from serving.repository import Repository
-from tests.conftest import COMMITTED
+from tests.conftest import COMMITTED, host_of
 from tests.serving.observe.asking import Scrape, observed
 
 Handler = Callable[[bytes, Any], Any]
@@ -39,7 +37,7 @@ class Method(grpc.GenericRpcHandler):
 
 def calling(handler: Any, call: Callable[[Any], Any], read_timeout: float = 30.0) -> Metrics:
     """Make a call inside all of a server's layers; what was counted."""
-    metrics = Metrics(Host(Repository(COMMITTED), 8))
+    metrics = Metrics(host_of(COMMITTED))
 
     async def scenario() -> None:
         observing = Observing(metrics)

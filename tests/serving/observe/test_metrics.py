@@ -7,11 +7,9 @@ import pytest
 
 from serving.client import Client
 from serving.errors import ServingError
-from serving.host import Host
 from serving.observe.definitions import ALL, PREFIX
 from serving.observe.metrics import Metrics
-from serving.repository import Repository
-from tests.conftest import COMMITTED
+from tests.conftest import COMMITTED, host_of
 from tests.serving.observe.asking import Scrape, observed
 
 GENERATE = "makemore.v1.GenerationService/Generate"
@@ -79,7 +77,7 @@ def test_a_second_asking_for_the_same_prefix_hits_the_cache() -> None:
 
 
 def test_a_server_that_is_loading_tells_what_needs_no_model() -> None:
-    metrics = Metrics(Host(Repository(COMMITTED), 8))
+    metrics = Metrics(host_of(COMMITTED))
     names = {family.name for family in metrics.registry.collect()}
     assert {"makemore_ready", "makemore_model_info", "makemore_jobs"} <= names
 
@@ -109,7 +107,7 @@ def test_reloads_are_counted_by_their_result() -> None:
 
 
 def test_counting_a_call_is_balanced_when_it_is_cancelled() -> None:
-    metrics = Metrics(Host(Repository(COMMITTED), 8)).of("a/B")
+    metrics = Metrics(host_of(COMMITTED)).of("a/B")
 
     async def call() -> None:
         begun = metrics.begin()

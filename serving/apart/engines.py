@@ -1,0 +1,168 @@
+"""The engines' process, as it is seen from the server."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import threading
+import weakref
+from contextlib import suppress
+from itertools import count
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.apart.beat import Beat
+from serving.apart.remote import RemoteEngine
+from serving.apart.wire import Frames, framed, received
+from serving.config import ServerConfig
+from serving.engine.stepping import States, StepSession
+from serving.errors import Unavailable
+from serving.manifest import Manifest
+
+PROGRAM: tuple[str, ...] = ("-P", "-m", "serving.apart.main")
+LAST_WORDS = 5.0
+"""Seconds in which the process is to end when it is told to."""
+
+
+class RemoteSession:
+    """A session of the engines' process; see StepSession."""
+
+    def __init__(
+        self, engines: "RemoteEngines", number: int, manifest: Manifest, arithmetic: str
+    ) -> None:
+        self.manifest = manifest
+        self.arithmetic = arithmetic
+        self.number = number
+        self._engines = engines
+
+    def step(
+        self, token: npt.NDArray[np.int64], states: States
+    ) -> tuple[npt.NDArray[np.float32], States]:
+        """See StepSession."""
+        found: tuple[npt.NDArray[np.float32], States]
+        found = self._engines.ask("step", self.number, token, states)
+        return found
+
+    advance = step
+
+
+class RemoteEngines(asyncio.Protocol):
+    """Starts a process, and engines in it; see Engines.
+
+    Args:
+        config: how they are to run.
+    """
+
+    def __init__(self, config: ServerConfig) -> None:
+        self._config = config
+        self._numbers = count(1)
+        self._engines: weakref.WeakValueDictionary[int, RemoteEngine]
+        self._engines = weakref.WeakValueDictionary()
+        self._asking = threading.Lock()
+        self._frames = Frames()
+        self._over = threading.Event()
+        self._loop: asyncio.AbstractEventLoop
+        self._control: socket.socket
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """See Engines."""
+        return self._process.pid if self._process else 0
+
+    async def begin(self) -> None:
+        """Start the process; called in the event loop in which its engines are used."""
+        self._loop = asyncio.get_running_loop()
+        (self._control, control), (pulse, theirs) = socket.socketpair(), socket.socketpair()
+        with control, theirs:
+            numbers = (control.fileno(), theirs.fileno())
+            path = os.pathsep.join(path for path in sys.path if path)
+            self._process = subprocess.Popen(
+                [sys.executable, *PROGRAM, *map(str, numbers)],
+                stdin=subprocess.DEVNULL,
+                stdout=2,
+                env={**os.environ, "PYTHONPATH": path},
+                pass_fds=numbers,
+                start_new_session=True,  # a terminal's Ctrl-C is for the server
+            )
+        await self._loop.connect_accepted_socket(lambda: self, pulse)
+
+    def require(self) -> None:
+        """See Engines."""
+        self.ask("configure", self._config.observe)
+        self.ask("require", self._config.device)
+
+    def open(self, model: bytes) -> RemoteSession:
+        """See Engines."""
+        number = next(self._numbers)
+        session = RemoteSession(
+            self, number, *self.ask("open", number, model, self._config.placement)
+        )
+        weakref.finalize(session, self._forget, number).atexit = False
+        return session
+
+    def start(self, session: StepSession, name: str) -> RemoteEngine:
+        """See Engines."""
+        assert isinstance(session, RemoteSession)
+        config = self._config
+        how = (session, config.max_rows, config.tree_bytes)
+        engine = RemoteEngine(self._loop, *how, config.max_queue, name)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self.ask("begin", session.number, *how[1:], name, connection=theirs)
+        connecting = self._loop.connect_accepted_socket(lambda: engine, ours)
+        asyncio.run_coroutine_threadsafe(connecting, self._loop).result()
+        self._engines[session.number] = engine
+        return engine
+
+    def stop(self) -> None:
+        """End the process."""
+        if self._process is None:
+            return
+        with suppress(OSError):
+            self._control.shutdown(socket.SHUT_RDWR)  # also for a thread that waits for an answer
+        try:
+            self._process.wait(LAST_WORDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._over.wait(LAST_WORDS)
+        self._control.close()
+
+    def ask(self, *question: Any, connection: socket.socket | None = None) -> Any:
+        """Have the process do something; what it raises is raised."""
+        with self._asking:
+            try:
+                self._control.sendall(framed(question))
+                if connection is not None:
+                    socket.send_fds(self._control, [b"."], [connection.fileno()])
+                kind, value = received(self._control)
+            except (OSError, EOFError):
+                raise Unavailable("the engines' process has ended") from None
+        if kind == "failed":
+            raise value
+        return value
+
+    def _forget(self, number: int) -> None:
+        threading.Thread(target=self._tell_forgotten, args=(number,), daemon=True).start()
+
+    def _tell_forgotten(self, number: int) -> None:
+        with suppress(Unavailable):
+            self.ask("forget", number)
+
+    # --- its signs of life
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """See asyncio.Protocol."""
+        self._over.set()
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        for beats in self._frames.feed(data):
+            for number, beat in beats.items():
+                if engine := self._engines.get(number):
+                    assert isinstance(beat, Beat)
+                    engine.seen = beat

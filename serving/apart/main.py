@@ -1,0 +1,130 @@
+"""The process that has the engines: `python -m serving.apart.main CONTROL PULSE`, both sockets' numbers."""
+
+import logging
+import os
+import pickle
+import signal
+import socket
+import sys
+import threading
+import time
+from typing import Any
+
+from serving.apart.beat import Beat
+from serving.apart.post import PostedEngine
+from serving.apart.wire import framed, received
+from serving.engine.opening import open_session, require
+from serving.engine.stepping import States, StepSession
+from serving.manifest import Manifest
+from serving.observe.config import ObserveConfig
+from serving.observe.logs import configure
+from serving.placement import Placement
+
+log = logging.getLogger(__name__)
+
+BEAT = 0.2
+"""Seconds between two signs of life."""
+
+
+class House:
+    """Sessions and engines by their numbers; does what it is asked for over a connection."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._sessions: dict[int, StepSession] = {}
+        self._engines: dict[int, PostedEngine] = {}
+
+    def serve(self) -> None:
+        """Answer until nobody asks any more."""
+        while True:
+            try:
+                name, *arguments = received(self._control)
+            except (EOFError, OSError):
+                return
+            try:
+                answer = ("done", getattr(self, name)(*arguments))
+            except Exception as error:
+                answer = ("failed", sendable(error))
+            self._control.sendall(framed(answer))
+
+    def configure(self, observe: ObserveConfig) -> None:
+        """Log as the server does."""
+        configure(observe, worker=True)
+
+    def require(self, device: str) -> None:
+        """See opening.require."""
+        require(device)
+
+    def open(self, number: int, model: bytes, placement: Placement) -> tuple[Manifest, str]:
+        """Open a session; what it says of itself, and its arithmetic."""
+        session = self._sessions[number] = open_session(model, placement)
+        return session.manifest, session.arithmetic
+
+    def begin(self, number: int, max_rows: int, prefix_cache: int, name: str) -> None:
+        """Start a session's engine, on a connection that comes along."""
+        _, (connection, *_), _, _ = socket.recv_fds(self._control, 1, 1)
+        engine = PostedEngine(
+            self._sessions[number], socket.socket(fileno=connection), max_rows, prefix_cache, name
+        )
+        engine.start()
+        self._engines[number] = engine
+
+    def forget(self, number: int) -> None:
+        """A session is not asked for any more."""
+        self._sessions.pop(number, None)
+        self._engines.pop(number, None)
+
+    def step(self, number: int, token: Any, states: States) -> Any:
+        """See StepSession."""
+        return self._sessions[number].step(token, states)
+
+    def beats(self, before: dict[int, Beat]) -> dict[int, Beat]:
+        """What is to be seen now."""
+        return {
+            number: beat(engine, before.get(number))
+            for number, engine in list(self._engines.items())
+        }
+
+
+def beat(engine: PostedEngine, before: Beat | None) -> Beat:
+    """What is to be seen of an engine."""
+    beats, is_busy = engine.beats, engine.is_busy
+    has_stopped = is_busy and before is not None and before.beats == beats
+    position = engine.position() if has_stopped else ""
+    return Beat(beats, engine.post.taken, is_busy, engine.figures(), position)
+
+
+def sendable(error: Exception) -> Exception:
+    """An error, or what it says if it cannot be sent."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
+def pulse(house: House, connection: socket.socket) -> None:
+    """Tell what is seen of the engines, as often as it changes."""
+    last: dict[int, Beat] = {}
+    while True:
+        time.sleep(BEAT)
+        now = house.beats(last)
+        if now != last:
+            last = now
+            connection.sendall(framed(now))
+
+
+def main() -> None:
+    """Serve until the server is gone."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # which are the server's to heed
+    control, connection = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
+    os.nice(int(os.environ.get("NICE", "0")))
+    house = House(control)
+    threading.Thread(target=pulse, args=(house, connection), daemon=True).start()
+    house.serve()
+    os._exit(0)  # nobody waits for what is under way
+
+
+if __name__ == "__main__":
+    main()

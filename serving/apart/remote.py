@@ -1,0 +1,191 @@
+"""An engine of another process, as it is seen from the event loop."""
+
+import asyncio
+import logging
+import threading
+from typing import Any
+
+from serving.apart.beat import Beat
+from serving.apart.wire import (
+    Frames,
+    Message,
+    Shared,
+    framed,
+    packed_job,
+    unpacked_answer,
+    unpacked_samples,
+)
+from serving.engine.admission import Admission
+from serving.engine.figures import Figures
+from serving.engine.job import Draw, Job
+from serving.engine.stepping import StepSession
+from serving.errors import ServingError, Unavailable
+
+log = logging.getLogger(__name__)
+
+
+class RemoteEngine(asyncio.Protocol):
+    """Submits jobs to an engine elsewhere; see Engine, whose methods it has.
+
+    Jobs are submitted, and cancelled, in the event loop.
+
+    Args:
+        loop: in which it is used.
+        session: the model.
+        max_rows: see Engine.
+        prefix_cache: see Engine.
+        max_queue: see Engine.
+        name: see Engine.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        session: StepSession,
+        max_rows: int,
+        prefix_cache: int,
+        max_queue: float,
+        name: str,
+    ) -> None:
+        self.session = session
+        self.manifest = session.manifest
+        self.name = name
+        self.max_rows = max_rows
+        self.prefix_cache = prefix_cache
+        self.admission = Admission(max_queue)
+        self.failure = ""
+        self.seen = Beat()
+        self._loop = loop
+        self._frames = Frames()
+        self._shared = Shared(self._write)
+        self._jobs: dict[int, Job] = {}
+        self._number = self._sent = 0
+        self._is_closing = False
+        self._over = threading.Event()
+        self._transport: asyncio.WriteTransport
+
+    @property
+    def beats(self) -> int:
+        """See Engine."""
+        return self.seen.beats
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the other end is there."""
+        return not self._over.is_set()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it has something to do, or has not read what it was sent."""
+        return self.seen.is_busy or self._sent != self.seen.taken
+
+    def figures(self) -> Figures:
+        """See Engine; a fifth of a second old at most."""
+        return self.seen.figures
+
+    def position(self) -> str:
+        """See Engine."""
+        return self.seen.position or "another process"
+
+    # --- what it is asked for
+
+    def submit(self, job: Job, *, is_continued: bool = False) -> None:
+        """See Engine."""
+        if self._is_closing or self.failure:
+            raise Unavailable("the model is being taken away; try again")
+        self.admission.enter(job, is_continued=is_continued)
+        self._number += 1
+        job.number = self._number
+        self._jobs[job.number] = job
+        self._write(("job", job.number, packed_job(job, self._shared)))
+        job.result.add_done_callback(lambda _: self._done(job))
+
+    def collected(self, job: Draw, count: int) -> None:
+        """See Engine."""
+        job.collected = count
+        self._write(("collected", job.number, count))
+
+    def close(self) -> None:
+        """See Engine; from any thread."""
+        if not self._is_closing:
+            self._is_closing = True
+            self._loop.call_soon_threadsafe(self._write, ("close",))
+
+    def stop(self) -> None:
+        """See Engine; from any thread but the loop's."""
+        self.close()
+        self._over.wait()
+
+    def fail(self, reason: str, error: ServingError) -> None:
+        """See Engine."""
+        self.failure = reason
+        for job in list(self._jobs.values()):
+            job.fail(error)
+
+    def _done(self, job: Job) -> None:
+        if job.result.cancelled() and job.number in self._jobs:
+            self._write(("cancel", job.number))
+
+    def _write(self, message: Message) -> None:
+        if not self._transport.is_closing():
+            self._sent += 1
+            self._transport.write(framed(message))
+
+    # --- what comes back
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio.Protocol."""
+        assert isinstance(transport, asyncio.WriteTransport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        for events in self._frames.feed(data):
+            for kind, *event in events:
+                _HANDLERS[kind](self, *event)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """See asyncio.Protocol."""
+        self._over.set()
+        if not self._is_closing and not self.failure:
+            self.fail(f"the engine of {self.name} has ended", ServingError("the model failed"))
+        for job in list(self._jobs.values()):
+            job.fail(Unavailable("the model is being taken away; try again"))
+
+    def _answer(self, number: int, packed: Message) -> None:
+        result = self._jobs[number].result
+        if not result.done() and result.set_running_or_notify_cancel():
+            result.set_result(unpacked_answer(packed))
+
+    def _samples(self, number: int, packed: list[Message]) -> None:
+        job = self._jobs[number]
+        if isinstance(job, Draw) and job.sink is not None:
+            job.sink(unpacked_samples(packed))
+
+    def _fail(self, number: int, error: Exception) -> None:
+        self._jobs[number].fail(error)
+
+    def _began(self, number: int, work: int, at: float) -> None:
+        job = self._jobs[number]
+        job.started_at = job.started_at or at
+        self.admission.began(job, work)
+
+    def _left(self, number: int) -> None:
+        self.admission.left(self._jobs.pop(number))
+
+    def _measured(self, work: int, seconds: float, is_light: bool) -> None:
+        self.admission.measured(work, seconds, is_light=is_light)
+
+    def _ended(self, reason: str) -> None:
+        self.fail(reason, ServingError("the model failed"))
+
+
+_HANDLERS: dict[str, Any] = {
+    "done": RemoteEngine._answer,
+    "samples": RemoteEngine._samples,
+    "failed": RemoteEngine._fail,
+    "began": RemoteEngine._began,
+    "left": RemoteEngine._left,
+    "measured": RemoteEngine._measured,
+    "ended": RemoteEngine._ended,
+}

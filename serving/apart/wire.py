@@ -1,0 +1,221 @@
+"""What goes to and fro between a server and its engines' process: frames of pickled tuples.
+
+Both ends are one program's, joined by a pair of sockets that nobody else has; nothing of a caller's is
+unpickled, only what was made of it.
+"""
+
+import io
+import pickle
+import socket
+import struct
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import astuple
+from typing import Any
+
+import numpy as np
+
+from serving.constraints.automaton import Automaton
+from serving.constraints.taken import Known
+from serving.engine.job import Draw, Job, Outcome, Read, Reading, Sample, Selection, Usage
+from serving.engine.sampling import SamplingParameters
+
+Message = tuple[Any, ...]
+HEADER = struct.Struct("<Q")
+LARGE = 4096
+"""Bytes from which on an array that several jobs share is sent once."""
+FREE = Selection()
+
+
+def framed(message: Any) -> bytes:
+    """A message as it is sent: its length in bytes, then its pickle."""
+    body = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+    return HEADER.pack(len(body)) + body
+
+
+def received(connection: socket.socket) -> Any:
+    """The next message; raises EOFError when there is nobody at the other end."""
+    (size,) = HEADER.unpack(_exactly(connection, HEADER.size))
+    return pickle.loads(_exactly(connection, size))
+
+
+def _exactly(connection: socket.socket, size: int) -> bytearray:
+    found = bytearray(size)
+    view, at = memoryview(found), 0
+    while at < size:
+        count = connection.recv_into(view[at:])
+        if not count:
+            raise EOFError("nobody is at the other end")
+        at += count
+    return found
+
+
+class Frames:
+    """Messages from bytes that come in pieces."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[Any]:
+        """The messages that have become whole."""
+        self._buffer += data
+        found, at = [], 0
+        while len(self._buffer) - at >= HEADER.size:
+            (size,) = HEADER.unpack_from(self._buffer, at)
+            end = at + HEADER.size + size
+            if len(self._buffer) < end:
+                break
+            with memoryview(self._buffer) as view:
+                found.append(pickle.loads(view[at + HEADER.size : end]))
+            at = end
+        del self._buffer[:at]
+        return found
+
+
+class Shared:
+    """The large things that jobs have in common, at the end that sends: each goes once.
+
+    Args:
+        send: is given the messages that must come before the job's.
+    """
+
+    def __init__(self, send: Callable[[Message], None]) -> None:
+        self._send = send
+        self._numbers: dict[int, int] = {}  # by id
+        self._gone: deque[tuple[int, int]] = deque()  # from any thread
+        self._last = 0
+
+    def pickled(self, value: object) -> bytes:
+        """A value without the things that it shares, which were sent."""
+        if self._gone:
+            self._forget()
+        file = io.BytesIO()
+        pickler = pickle.Pickler(file, pickle.HIGHEST_PROTOCOL)
+        pickler.persistent_id = self._number_of  # type: ignore[method-assign]
+        pickler.dump(value)
+        return file.getvalue()
+
+    def _number_of(self, thing: Any) -> int | None:
+        is_large = isinstance(thing, np.ndarray) and thing.nbytes >= LARGE
+        if not is_large and not isinstance(thing, (Automaton, Known)):
+            return None
+        number = self._numbers.get(id(thing))
+        if number is None:
+            number = self._last = self._last + 1
+            self._numbers[id(thing)] = number
+            weakref.finalize(thing, self._gone.append, (id(thing), number)).atexit = False
+            self._send(("share", number, thing))
+        return number
+
+    def _forget(self) -> None:
+        gone = [self._gone.popleft() for _ in range(len(self._gone))]
+        for identity, number in gone:
+            if self._numbers.get(identity) == number:
+                del self._numbers[identity]
+        self._send(("forget", [number for _, number in gone]))
+
+
+class Things:
+    """The same at the end that receives."""
+
+    def __init__(self) -> None:
+        self._things: dict[int, Any] = {}
+
+    def add(self, number: int, thing: Any) -> None:
+        """Something that jobs will share."""
+        self._things[number] = thing
+
+    def forget(self, numbers: Sequence[int]) -> None:
+        """No job will ask for these any more."""
+        for number in numbers:
+            self._things.pop(number, None)
+
+    def unpickled(self, data: bytes) -> Any:
+        """What was pickled by Shared."""
+        unpickler = pickle.Unpickler(io.BytesIO(data))
+        unpickler.persistent_load = self._things.__getitem__  # type: ignore[method-assign]
+        return unpickler.load()
+
+
+def packed_job(job: Job, shared: Shared) -> Message:
+    """A job without what belongs to one process."""
+    if isinstance(job, Read):
+        return (job.caller, job.deadline, job.texts)
+    assert isinstance(job, Draw)
+    rules = None
+    if job.bounds is not None or not job.selection.is_free:
+        rules = shared.pickled((job.bounds, job.selection))
+    p = job.parameters
+    return (
+        *(job.caller, job.deadline, job.prefix, job.n),
+        (p.temperature, p.top_k, p.seed, p.top_p, p.min_p),
+        *(job.max_length, rules, job.start, job.sink is not None, job.window, job.partial_at),
+        job.collected,
+    )
+
+
+def unpacked_job(message: Message, things: Things) -> Job:
+    """The job of `packed_job`; a sink is left to be given."""
+    caller, deadline, *rest = message
+    if len(rest) == 1:
+        return Read(rest[0], caller=caller, deadline=deadline)
+    prefix, n, parameters, max_length, rules, start, _, window, partial_at, collected = rest
+    bounds, selection = things.unpickled(rules) if rules else (None, FREE)
+    return Draw(
+        prefix,
+        n,
+        SamplingParameters(*parameters),
+        max_length,
+        bounds,
+        selection,
+        start,
+        window=window,
+        partial_at=partial_at,
+        collected=collected,
+        caller=caller,
+        deadline=deadline,
+    )
+
+
+def packed_samples(samples: Sequence[Sample]) -> list[Message]:
+    """Samples as tuples, which are pickled several times as fast."""
+    return [
+        (
+            s.text,
+            s.index,
+            s.finish_reason,
+            s.log_prob,
+            s.sampling_log_prob,
+            s.log_weight,
+            s.attempts,
+        )
+        for s in samples
+    ]
+
+
+def unpacked_samples(packed: Sequence[Message]) -> list[Sample]:
+    """See packed_samples."""
+    return [Sample(*values) for values in packed]
+
+
+def packed_answer(value: Any) -> Message:
+    """What a job has come to."""
+    if isinstance(value, Outcome):
+        return (packed_samples(value.samples), astuple(value.usage), value.shortfall)
+    readings: list[Reading] = value
+    lengths = [len(reading.log_probs) for reading in readings]
+    log_probs = np.concatenate([reading.log_probs for reading in readings])  # [sum of T + 1]
+    return (lengths, log_probs, np.stack([reading.logits for reading in readings]))  # [texts, V]
+
+
+def unpacked_answer(packed: Message) -> Any:
+    """See packed_answer."""
+    if isinstance(packed[1], tuple):
+        samples, usage, shortfall = packed
+        return Outcome(unpacked_samples(samples), Usage(*usage), shortfall)
+    lengths, log_probs, logits = packed
+    ends = np.cumsum(lengths)[:-1]
+    return [
+        Reading(part, last) for part, last in zip(np.split(log_probs, ends), logits, strict=True)
+    ]

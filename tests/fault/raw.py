@@ -1,0 +1,128 @@
+"""Calls over HTTP/2 without a library: a tenth of the work, so that whoever calls is not what is measured."""
+
+import re
+import socket
+import struct
+import time
+from collections.abc import Iterator
+
+import grpc
+import h2.config
+import h2.connection
+from google.protobuf.message import Message
+from hyperframe.frame import DataFrame, HeadersFrame, PingFrame, SettingsFrame, WindowUpdateFrame
+
+from tests.fault.http2 import HEADERS as HEADERS_OF_A_CALL
+from tests.fault.http2 import PREFACE
+
+HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY = 1, 3, 4, 6, 7
+ACK = END_STREAM = 1
+HEAD = 9
+"""Bytes before a frame's payload."""
+WINDOW = 2**30
+CODES = {code.value[0]: code for code in grpc.StatusCode}
+_STATUS = re.compile(rb"grpc-status[\x01\x02](\d{1,2})")
+
+
+class RawCalls:
+    """A connection on which one request is made again and again; a context manager.
+
+    Args:
+        address: host:port of the server.
+        method: full name, such as `/makemore.v1.GenerationService/Generate`.
+        request: of every call.
+        timeout: seconds that a call may take; its deadline.
+    """
+
+    def __init__(self, address: str, method: str, request: Message, timeout: float) -> None:
+        host, _, port = address.rpartition(":")
+        self.socket = socket.create_connection((host, int(port)))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        block = _block(method, timeout)
+        content = request.SerializeToString()
+        body = struct.pack(">BI", 0, len(content)) + content
+        self._parts = (
+            HeadersFrame(1, block, flags=["END_HEADERS"]).serialize(),
+            DataFrame(1, body, flags=["END_STREAM"]).serialize(),
+        )
+        self._begun: dict[int, float] = {}
+        self._stream = -1
+        self._buffer = bytearray()
+        self._taken = 0
+        # No dynamic table: every header is as it is written.
+        settings = SettingsFrame(settings={1: 0, 4: WINDOW})
+        self.socket.sendall(
+            PREFACE + settings.serialize() + WindowUpdateFrame(0, WINDOW).serialize()
+        )
+
+    def __enter__(self) -> "RawCalls":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.socket.close()
+
+    def fileno(self) -> int:
+        """For select."""
+        return self.socket.fileno()
+
+    @property
+    def under_way(self) -> int:
+        """Calls that have no status yet."""
+        return len(self._begun)
+
+    def call(self) -> None:
+        """Make the call once more."""
+        self._stream += 2
+        number = struct.pack(">I", self._stream)
+        self._begun[self._stream] = time.perf_counter()
+        self.socket.sendall(b"".join(part[:5] + number + part[9:] for part in self._parts))
+
+    def statuses(self) -> Iterator[tuple[grpc.StatusCode, float]]:
+        """The calls that are over now: the code of each, and the seconds that it took."""
+        for kind, flags, stream, payload in self._frames():
+            if kind == HEADERS and flags & END_STREAM:
+                found = _STATUS.search(payload)
+                code = CODES[int(found[1])] if found else grpc.StatusCode.UNKNOWN
+                yield code, time.perf_counter() - self._begun.pop(stream)
+            elif kind == SETTINGS and not flags & ACK:
+                self.socket.sendall(SettingsFrame(flags=["ACK"]).serialize())
+            elif kind == PING and not flags & ACK:
+                self.socket.sendall(PingFrame(0, payload, flags=["ACK"]).serialize())
+            elif kind in (RST_STREAM, GOAWAY):
+                raise ConnectionError(f"the server ends it: {payload!r}")
+
+    def _frames(self) -> Iterator[tuple[int, int, int, bytes]]:
+        """What has come and is whole: kind, flags, stream, payload."""
+        data = self.socket.recv(2**18)
+        if not data:
+            raise ConnectionError("the server has hung up")
+        self._give_way(len(data))
+        self._buffer += data
+        at = 0
+        while len(self._buffer) - at >= HEAD:
+            size = int.from_bytes(self._buffer[at : at + 3], "big")
+            end = at + HEAD + size
+            if len(self._buffer) < end:
+                break
+            kind, flags, stream = struct.unpack_from(">BBI", self._buffer, at + 3)
+            yield kind, flags, stream, bytes(self._buffer[at + HEAD : end])
+            at = end
+        del self._buffer[:at]
+
+    def _give_way(self, size: int) -> None:
+        """Let the server send as much as has come."""
+        self._taken += size
+        if self._taken > WINDOW // 2:
+            self.socket.sendall(WindowUpdateFrame(0, self._taken).serialize())
+            self._taken = 0
+
+
+def _block(method: str, timeout: float) -> bytes:
+    """The header block of a call, encoded alike for every stream."""
+    connection = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding=None))
+    connection.encoder.header_table_size = 0
+    path = (":path", method)
+    encoded: bytes = connection.encoder.encode(
+        [path, *HEADERS_OF_A_CALL, ("grpc-timeout", f"{round(1e3 * timeout)}m")]
+    )
+    return encoded

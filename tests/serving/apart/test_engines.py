@@ -1,0 +1,185 @@
+"""A server whose engines are in a process of their own is, to its callers, as any other."""
+
+import os
+import re
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+from makemore.v1 import generation_service_pb2 as pb
+from makemore.v1.generation_service_pb2_grpc import GenerationServiceStub
+from serving.apart.remote import RemoteEngine
+from serving.client import Client
+from serving.config import PROCESS, ServerConfig
+from serving.engine import ledger
+from serving.engine.stepping import initial_states
+from serving.errors import NoDevice, ServingError
+from serving.repository import load_version
+from serving.server import Server
+from serving.testing import running
+from tests.serving.graphs import graph, manifest, model_bytes, publish
+from tests.serving.process import wait_until
+
+STRANGE: dict[str, Any] = {
+    "unique": True,
+    "novelty": "NOVELTY_NOT_IN_TRAINING",
+    "min_length": 3,
+    "exclude": ["emma"],
+}
+
+
+def config(repository: Path, **settings: Any) -> ServerConfig:
+    return ServerConfig(repository, "127.0.0.1:0", engines=PROCESS, **settings)
+
+
+@pytest.fixture
+def server(repository: Path) -> Iterator[Server]:
+    with running(config(repository, default_model="lstm")) as server:
+        yield server
+
+
+def remote(server: Server, name: str = "") -> RemoteEngine:
+    engine = server.host.find(name)[1]
+    assert isinstance(engine, RemoteEngine)
+    return engine
+
+
+def asked(client: Client, model: str) -> list[Any]:
+    """All that a model can be asked for."""
+    generated = client.generate("a", 20, model=model, seed=3)
+    strange = client.generate(n=20, model=model, seed=3, pattern="[a-m]+", **STRANGE)
+    drawn = client.generate(n=20, model=model, seed=3, suffix="a", exact=True)
+    streamed = [
+        (sample.text, sample.log_prob)
+        for message in client.stream(n=5000, model=model, seed=4)
+        for sample in message.samples
+    ]
+    for response in (generated, strange, drawn):
+        response.ClearField("usage")
+    return [
+        *(generated, strange, drawn, streamed),
+        *client.score(["emma", "", "xq1"], model=model, characters=True),
+        *client.next_characters(["", "em"], model=model),
+        client.list_top_strings("e", n=5, model=model, pattern="[a-m]+").strings,
+    ]
+
+
+@pytest.mark.parametrize("model", ["lstm", "transformer", "bow"])
+def test_all_answers_are_those_of_engines_in_threads(repository: Path, model: str) -> None:
+    answers = []
+    for settings in (config(repository), ServerConfig(repository, "127.0.0.1:0")):
+        with running(settings) as server, Client(f"127.0.0.1:{server.port}") as client:
+            answers.append(asked(client, model))
+    assert answers[0] == answers[1]
+
+
+def test_a_session_steps_as_one_of_this_process(server: Server, repository: Path) -> None:
+    there = server.host.find("lstm")[0].session
+    here = load_version(repository / "lstm" / "1").session
+    assert (there.manifest, there.arithmetic) == (here.manifest, here.arithmetic)
+    states, tokens = initial_states(here.manifest.states, 3), np.array([0, 1, 2])
+    found, wanted = there.step(tokens, states), here.step(tokens, states)
+    assert np.array_equal(found[0], wanted[0])
+    assert all(map(np.array_equal, found[1], wanted[1]))
+
+
+def test_a_cancelled_call_frees_its_rows(server: Server) -> None:
+    engine = remote(server)
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        request = pb.StreamGenerateRequest(request=pb.GenerateRequest(n=100_000))
+        stream = GenerationServiceStub(channel).StreamGenerate(request)
+        next(stream)
+        next(stream)
+        wait_until(lambda: engine.admission.queues[1].jobs == 1)
+        stream.cancel()
+        wait_until(lambda: engine.admission.queues[1].jobs == 0)
+    wait_until(lambda: engine.figures().counts[ledger.JOBS, "draw", "cancelled"] == 1)
+    assert sum(engine.figures().rows) == 0
+    assert engine.admission.queues[1].work == 0
+
+
+def test_its_figures_arrive_and_balance(server: Server) -> None:
+    engine = remote(server)
+    with Client(f"127.0.0.1:{server.port}") as client:
+        client.generate(n=10)
+        client.score(["emma"])
+    wait_until(lambda: engine.figures().counts[ledger.JOBS, "read", "finished"] == 1)
+    found = engine.figures()
+    assert found.counts[ledger.JOBS, "draw", "finished"] == 1
+    assert found.counts[ledger.SAMPLES_ACCEPTED,] == 10
+    assert found.stepped > 0
+    assert found.tree is not None
+    assert not engine.is_busy
+    assert [queue.jobs for queue in engine.admission.queues] == [0, 0]
+
+
+def test_versions_come_and_go_while_it_serves(tmp_path: Path) -> None:
+    publish(tmp_path, model_bytes())
+    with running(config(tmp_path, reload_interval=0.0)) as server:
+        first = server.host.take("good")[1]
+        publish(tmp_path, model_bytes(manifest(max_length=5)), version=2)
+        publish(tmp_path, model_bytes(manifest(), graph(np.full((3, 3), np.inf))), version=3)
+        shutil.rmtree(tmp_path / "good" / "1")
+        server.host.reload()
+        assert [model.version for model in server.host.models()] == [2]
+        assert "no numbers" in server.host.repository.refusals[0].reason
+        assert first.is_alive
+        server.host.give_back(first)
+        wait_until(lambda: not first.is_alive)
+        assert (server.watchdog.look(), first.failure) == ("", "")
+
+
+def test_it_leaves_no_process_behind(repository: Path) -> None:
+    with running(config(repository, default_model="lstm")) as server:
+        pid = server.host.engines.pid
+        assert os.getsid(pid) == pid
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_are_the_servers_to_heed(server: Server, number: int) -> None:
+    os.kill(server.host.engines.pid, number)
+    with Client(f"127.0.0.1:{server.port}") as client:
+        assert len(client.generate(n=3).samples) == 3
+
+
+def test_when_it_is_killed_calls_have_their_status_and_the_failure_is_told(server: Server) -> None:
+    engine = remote(server)
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        request = pb.StreamGenerateRequest(request=pb.GenerateRequest(n=100_000))
+        stream = GenerationServiceStub(channel).StreamGenerate(request)
+        next(stream)
+        next(stream)
+        os.kill(server.host.engines.pid, signal.SIGKILL)
+        with pytest.raises(grpc.RpcError) as caught:
+            list(stream)
+    assert caught.value.code() == grpc.StatusCode.INTERNAL
+    assert not engine.is_alive
+    assert engine.failure == "the engine of lstm@1 has ended"
+    assert re.fullmatch(r"the engine of \S+@1 has ended", server.watchdog.look())
+
+
+def test_one_that_does_not_read_is_busy(server: Server) -> None:
+    """So that the watchdog sees that it hangs."""
+    engine = remote(server)
+    wait_until(lambda: not engine.is_busy)
+    os.kill(server.host.engines.pid, signal.SIGSTOP)
+    try:
+        with Client(f"127.0.0.1:{server.port}", timeout=0.5) as client, pytest.raises(ServingError):
+            client.generate()
+        assert engine.is_busy
+    finally:
+        os.kill(server.host.engines.pid, signal.SIGCONT)
+    wait_until(lambda: not engine.is_busy)
+
+
+def test_a_device_that_is_not_there_is_told(repository: Path) -> None:
+    with pytest.raises(NoDevice), running(config(repository, device="cuda")):
+        pass

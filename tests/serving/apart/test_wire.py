@@ -1,0 +1,176 @@
+import gc
+import pickle
+import socket
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serving.apart.wire import (
+    Frames,
+    Message,
+    Shared,
+    Things,
+    framed,
+    packed_answer,
+    packed_job,
+    received,
+    unpacked_answer,
+    unpacked_job,
+)
+from serving.constraints.automaton import Rules
+from serving.constraints.masks import Bounds
+from serving.constraints.taken import Known
+from serving.engine.job import (
+    Draw,
+    FinishReason,
+    Outcome,
+    Read,
+    Reading,
+    Sample,
+    Selection,
+    Shortfall,
+    Usage,
+)
+from serving.engine.sampling import SamplingParameters
+
+ALPHABET = tuple("abcdefgh")
+
+
+class Ends:
+    """Both ends of a wire, without the wire: jobs go through as they would."""
+
+    def __init__(self) -> None:
+        self.sent: list[Message] = []
+        self.shared = Shared(self._share)
+        self.things = Things()
+
+    def _share(self, message: Message) -> None:
+        kind, *rest = pickle.loads(pickle.dumps(message))
+        self.sent.append((kind, *rest))
+        if kind == "share":
+            self.things.add(*rest)
+        else:
+            self.things.forget(*rest)
+
+    def through(self, job: Any) -> Any:
+        return unpacked_job(pickle.loads(pickle.dumps(packed_job(job, self.shared))), self.things)
+
+
+def draw(**settings: Any) -> Draw:
+    return Draw([1, 2], 5, SamplingParameters(0.5, 3, 2**64 - 1, 0.9, 0.1), 8, **settings)
+
+
+def bounds() -> Bounds:
+    made = Bounds(Rules(pattern="[a-f]+").compile(ALPHABET), 2, 6000)
+    assert made.is_satisfiable
+    return made
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000, 10**6])
+def test_messages_come_out_as_they_went_in_however_they_are_cut(size: int) -> None:
+    messages: list[Any] = [("job", 1, "emma"), [], {"a": np.arange(3).tolist()}, "x" * 3000]
+    data = b"".join(map(framed, messages))
+    frames = Frames()
+    parts = [data[begin : begin + size] for begin in range(0, len(data), size)]
+    assert [message for part in parts for message in frames.feed(part)] == messages
+
+
+def test_a_message_is_received_whole_and_an_end_is_told() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        with ours:
+            ours.sendall(framed(b"x" * 10**5) + framed("next"))
+            assert received(theirs) == b"x" * 10**5
+            assert received(theirs) == "next"
+        with pytest.raises(EOFError):
+            received(theirs)
+
+
+def test_a_plain_draw_arrives_whole_and_shares_nothing() -> None:
+    ends = Ends()
+    job = draw(start=2, collected=2, window=7, partial_at=3.5, caller="me", deadline=9.0)
+    arrived = ends.through(job)
+    for name in (
+        "prefix",
+        "n",
+        "parameters",
+        "max_length",
+        "bounds",
+        "start",
+        "window",
+        "collected",
+    ):
+        assert getattr(arrived, name) == getattr(job, name)
+    assert (arrived.caller, arrived.deadline, arrived.partial_at) == ("me", 9.0, 3.5)
+    assert arrived.selection.is_free
+    assert arrived.characters == job.characters
+    assert ends.sent == []
+
+
+def test_a_selection_arrives_whole() -> None:
+    known = Known(np.array([3, 5], np.uint64))
+    selection = Selection(True, known, frozenset({"", "emma"}), True, bounds(), 7)
+    arrived = Ends().through(draw(selection=selection)).selection
+    assert arrived.is_unique
+    assert arrived.complete_only
+    assert (arrived.excluded, arrived.max_attempts) == (selection.excluded, 7)
+    assert arrived.known.sorted_fingerprints.tolist() == [3, 5]
+    assert arrived.accepted.accepts([1, 2])
+    assert not arrived.accepted.accepts([1, 8])
+
+
+def test_what_jobs_share_goes_once_and_is_given_up_when_nobody_has_it() -> None:
+    ends, rules = Ends(), bounds()
+    first = ends.through(draw(bounds=rules.begun_with([1]))).bounds
+    shared = len(ends.sent)
+    assert {kind for kind, *_ in ends.sent} == {"share"}
+    second = ends.through(draw(bounds=rules.begun_with([1, 2]))).bounds
+    assert len(ends.sent) == shared
+    assert second.automaton is first.automaton
+    assert second.can_end is first.can_end
+    assert (first._first, second._first) == (1, 2)
+    del rules
+    gc.collect()
+    ends.through(draw(bounds=bounds()))
+    (numbers,) = (numbers for kind, numbers, *_ in ends.sent if kind == "forget")
+    assert len(numbers) == shared
+
+
+def test_a_number_is_never_given_to_another_thing() -> None:
+    """An array may lie where one that is gone has lain, and have its identity."""
+    ends, values = Ends(), []
+    for value in range(50):
+        selection = Selection(known=Known(np.array([value], np.uint64)))
+        arrived = ends.through(draw(selection=selection)).selection.known
+        values.append(int(arrived.sorted_fingerprints[0]))
+    assert values == list(range(50))
+
+
+def test_texts_to_read_arrive() -> None:
+    arrived = Ends().through(Read([[1, 2], []], caller="me"))
+    assert (list(arrived.texts), arrived.caller, arrived.deadline) == ([[1, 2], []], "me", None)
+
+
+def test_an_outcome_comes_back_whole() -> None:
+    samples = [
+        Sample("emma", 0, FinishReason.END, -3.5, -3.25, 0.125, 2),
+        Sample("", 3, FinishReason.MAX_LENGTH, float("-inf")),
+    ]
+    for made in (samples, []):
+        outcome = Outcome(made, Usage(9, 2, rejected_known=4), Shortfall.ATTEMPTS)
+        packed = pickle.loads(pickle.dumps(packed_answer(outcome)))
+        assert unpacked_answer(packed) == outcome
+
+
+def test_readings_come_back_bit_for_bit() -> None:
+    random = np.random.default_rng(0)
+    readings = [
+        Reading(random.normal(size=length), random.normal(size=9).astype(np.float32))
+        for length in (1, 5, 2)
+    ]
+    packed = pickle.loads(pickle.dumps(packed_answer(readings)))
+    for found, wanted in zip(unpacked_answer(packed), readings, strict=True):
+        assert found.log_probs.tobytes() == wanted.log_probs.tobytes()
+        assert found.logits.tobytes() == wanted.logits.tobytes()
+        assert found.logits.dtype == np.float32
