@@ -1,5 +1,6 @@
 """The process that has the engines: `python -m serving.apart.main CONTROL PULSE`, both sockets' numbers."""
 
+import gc
 import logging
 import os
 import pickle
@@ -118,6 +119,7 @@ def main() -> None:
     """Serve until the server is gone."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # which are the server's to heed
+    gc.freeze()  # what was imported stays, and need not be looked through
     control, connection = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
     os.nice(int(os.environ.get("NICE", "0")))
     house = House(control)

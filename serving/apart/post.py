@@ -3,6 +3,7 @@
 import select
 import socket
 from collections import deque
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from queue import Empty
@@ -94,7 +95,7 @@ class Post:
         if isinstance(job, Draw) and packed[8]:
             job.sink = partial(self._sink, number)
         self._jobs[number] = job
-        job.result.add_done_callback(lambda _: self._answered(job))
+        job.result.add_done_callback(partial(self._answered, number))
         self.engine.ledger.accept(job)
         self._waiting.append(job)
 
@@ -117,14 +118,14 @@ class Post:
     def _sink(self, number: int, samples: list[Sample]) -> None:
         self.events.append(("samples", number, packed_samples(samples)))
 
-    def _answered(self, job: Job) -> None:
-        if job.result.cancelled():
+    def _answered(self, number: int, result: "Future[Any]") -> None:
+        if result.cancelled():
             return
-        error = job.result.exception()
+        error = result.exception()
         if error is None:
-            self.events.append(("done", job.number, packed_answer(job.result.result())))
+            self.events.append(("done", number, packed_answer(result.result())))
         else:
-            self.events.append(("failed", job.number, error))
+            self.events.append(("failed", number, error))
 
     # --- as an Admission
 

@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import threading
+from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from serving.apart.beat import Beat
@@ -98,7 +100,7 @@ class RemoteEngine(asyncio.Protocol):
         job.number = self._number
         self._jobs[job.number] = job
         self._write(("job", job.number, packed_job(job, self._shared)))
-        job.result.add_done_callback(lambda _: self._done(job))
+        job.result.add_done_callback(partial(self._done, job.number))
 
     def collected(self, job: Draw, count: int) -> None:
         """See Engine."""
@@ -122,9 +124,9 @@ class RemoteEngine(asyncio.Protocol):
         for job in list(self._jobs.values()):
             job.fail(error)
 
-    def _done(self, job: Job) -> None:
-        if job.result.cancelled() and job.number in self._jobs:
-            self._write(("cancel", job.number))
+    def _done(self, number: int, result: "Future[Any]") -> None:
+        if result.cancelled() and number in self._jobs:
+            self._write(("cancel", number))
 
     def _write(self, message: Message) -> None:
         if not self._transport.is_closing():

@@ -3,6 +3,8 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from serving.engine.job import Job
@@ -32,16 +34,17 @@ class Mailbox:
         """What a job comes to; leaving cancels it."""
         waiter: asyncio.Future[Any] = self._loop.create_future()
 
-        def settle() -> None:
-            if waiter.done() or job.result.cancelled():
+        # It must not know the job, which would be a circle: thousands of them a second cost much to undo.
+        def settle(result: "Future[Any]") -> None:
+            if waiter.done() or result.cancelled():
                 return
-            error = job.result.exception()
+            error = result.exception()
             if error is None:
-                waiter.set_result(job.result.result())
+                waiter.set_result(result.result())
             else:
                 waiter.set_exception(error)
 
-        job.result.add_done_callback(lambda _: self.post(settle))
+        job.result.add_done_callback(lambda result: self.post(partial(settle, result)))
         try:
             return await waiter
         finally:

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, contextmanager, suppress
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -61,102 +61,106 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
     def _mailbox(self) -> Mailbox:
         return Mailbox()
 
-    def _take(self, asked: str, context: Context) -> tuple[Model, AnyEngine]:
+    @contextmanager
+    def _taken(self, asked: str) -> Iterator[tuple[Model, AnyEngine]]:
         """The model that a call means, and its engine, which stays until the call is over."""
         model, engine = self._host.take(asked)
-        over: Any = lambda _: self._host.give_back(engine)  # noqa: E731 - grpc's stubs have a class
-        context.add_done_callback(over)
-        note(model=model.full_name)
-        return model, engine
+        try:
+            note(model=model.full_name)
+            yield model, engine
+        finally:
+            self._host.give_back(engine)
 
     async def Generate(  # noqa: D102 - told by the proto
         self, request: pb.GenerateRequest, context: Context
     ) -> pb.GenerateResponse:
         arrived = time.monotonic()
-        model, engine = self._take(request.model, context)
-        drawing = await drawing_of(request, model, deadline_of(context), MAX_N, self._bounding)
-        job = drawing.job
-        engine.submit(job)
-        # A caller that leaves cancels this coroutine, which cancels the job, which frees the rows.
-        outcome = await self._mailbox.result_of(job)
-        note(samples=outcome.usage.samples, characters=outcome.usage.characters)
-        return pb.GenerateResponse(
-            samples=map(sample_message, outcome.samples),
-            model=model.full_name,
-            model_digest=model.digest,
-            seed=job.parameters.seed,
-            settings=drawing.settings(),
-            usage=usage_message(job, outcome.usage, arrived),
-            shortfall_reason=SHORTFALL_REASONS[outcome.shortfall],
-        )
+        with self._taken(request.model) as (model, engine):
+            drawing = await drawing_of(request, model, deadline_of(context), MAX_N, self._bounding)
+            job = drawing.job
+            engine.submit(job)
+            # A caller that leaves cancels this coroutine, which cancels the job, which frees the rows.
+            outcome = await self._mailbox.result_of(job)
+            note(samples=outcome.usage.samples, characters=outcome.usage.characters)
+            return pb.GenerateResponse(
+                samples=map(sample_message, outcome.samples),
+                model=model.full_name,
+                model_digest=model.digest,
+                seed=job.parameters.seed,
+                settings=drawing.settings(),
+                usage=usage_message(job, outcome.usage, arrived),
+                shortfall_reason=SHORTFALL_REASONS[outcome.shortfall],
+            )
 
     async def StreamGenerate(  # noqa: D102
         self, request: pb.StreamGenerateRequest, context: Context
     ) -> AsyncIterator[pb.StreamGenerateResponse]:
         asked = request.request
-        model, engine = self._take(asked.model, context)
-        asked.allow_partial = True
-        with At("request.{}"):
-            drawing = await drawing_of(
-                asked, model, deadline_of(context), MAX_STREAM_N, self._bounding
+        with self._taken(asked.model) as (model, engine):
+            asked.allow_partial = True
+            with At("request.{}"):
+                drawing = await drawing_of(
+                    asked, model, deadline_of(context), MAX_STREAM_N, self._bounding
+                )
+            start_at(request, drawing)
+            header = pb.StreamHeader(
+                model=model.full_name,
+                model_digest=model.digest,
+                seed=drawing.job.parameters.seed,
+                settings=drawing.settings(),
             )
-        start_at(request, drawing)
-        header = pb.StreamHeader(
-            model=model.full_name,
-            model_digest=model.digest,
-            seed=drawing.job.parameters.seed,
-            settings=drawing.settings(),
-        )
-        async with aclosing(stream(drawing.job, engine, self._mailbox, header)) as responses:
-            async for response in responses:
-                yield response
+            async with aclosing(stream(drawing.job, engine, self._mailbox, header)) as responses:
+                async for response in responses:
+                    yield response
 
     async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:  # noqa: D102
-        model, engine = self._take(request.model, context)
-        checks.count("texts", len(request.texts), 1, MAX_TEXTS)
-        manifest = model.manifest
-        found = [encoded(text, manifest) for text in request.texts]
-        ids = [one for one in found if isinstance(one, list)]
-        readings = iter(await self._read(engine, ids, deadline_of(context)))
-        response = pb.ScoreResponse(model=model.full_name, model_digest=model.digest)
-        async for text, one in politely(list(zip(request.texts, found, strict=True))):
-            response.scores.append(
-                one
-                if isinstance(one, pb.TextScore)
-                else score_message(text, next(readings), manifest, model.known, request.characters)
-            )
-        return response
+        with self._taken(request.model) as (model, engine):
+            checks.count("texts", len(request.texts), 1, MAX_TEXTS)
+            manifest = model.manifest
+            found = [encoded(text, manifest) for text in request.texts]
+            ids = [one for one in found if isinstance(one, list)]
+            readings = iter(await self._read(engine, ids, deadline_of(context)))
+            response = pb.ScoreResponse(model=model.full_name, model_digest=model.digest)
+            async for text, one in politely(list(zip(request.texts, found, strict=True))):
+                response.scores.append(
+                    one
+                    if isinstance(one, pb.TextScore)
+                    else score_message(
+                        text, next(readings), manifest, model.known, request.characters
+                    )
+                )
+            return response
 
     async def NextCharacters(  # noqa: D102
         self, request: pb.NextCharactersRequest, context: Context
     ) -> pb.NextCharactersResponse:
-        model, engine = self._take(request.model, context)
-        checks.count("prefixes", len(request.prefixes), 1, MAX_PREFIXES)
-        checks.whole("top", request.top, 0, 2**31 - 1)
-        manifest = model.manifest
-        ids = [
-            encode_prefix(prefix, manifest, f"prefixes[{place}]")
-            for place, prefix in enumerate(request.prefixes)
-        ]
-        readings = await self._read(engine, ids, deadline_of(context))
-        response = pb.NextCharactersResponse(model=model.full_name, model_digest=model.digest)
-        async for reading in politely(readings):
-            message = distribution_message(reading, manifest.alphabet, request.top)
-            response.distributions.append(message)
-        return response
+        with self._taken(request.model) as (model, engine):
+            checks.count("prefixes", len(request.prefixes), 1, MAX_PREFIXES)
+            checks.whole("top", request.top, 0, 2**31 - 1)
+            manifest = model.manifest
+            ids = [
+                encode_prefix(prefix, manifest, f"prefixes[{place}]")
+                for place, prefix in enumerate(request.prefixes)
+            ]
+            readings = await self._read(engine, ids, deadline_of(context))
+            response = pb.NextCharactersResponse(model=model.full_name, model_digest=model.digest)
+            async for reading in politely(readings):
+                message = distribution_message(reading, manifest.alphabet, request.top)
+                response.distributions.append(message)
+            return response
 
     async def ListTopStrings(  # noqa: D102
         self, request: pb.ListTopStringsRequest, context: Context
     ) -> pb.ListTopStringsResponse:
-        model, engine = self._take(request.model, context)
-        search = await search_of(request, model, deadline_of(context), self._bounding)
-        with self._searches.place(caller(), search.most_bytes):
-            await self._search(engine, search, partial_at(deadline_of(context)))
-        return pb.ListTopStringsResponse(
-            **listed(search, model.manifest.vocabulary),
-            model=model.full_name,
-            model_digest=model.digest,
-        )
+        with self._taken(request.model) as (model, engine):
+            search = await search_of(request, model, deadline_of(context), self._bounding)
+            with self._searches.place(caller(), search.most_bytes):
+                await self._search(engine, search, partial_at(deadline_of(context)))
+            return pb.ListTopStringsResponse(
+                **listed(search, model.manifest.vocabulary),
+                model=model.full_name,
+                model_digest=model.digest,
+            )
 
     async def _search(self, engine: AnyEngine, search: TopSearch, stop: float | None) -> None:
         """Answer what a search asks for, until it is over or has no more time."""

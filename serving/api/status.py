@@ -1,7 +1,7 @@
 """Between this program's errors and gRPC's statuses: the one place that knows both."""
 
 import math
-from asyncio import CancelledError
+from asyncio import CancelledError, get_running_loop
 from contextlib import suppress
 from typing import NoReturn, TypeVar
 
@@ -52,9 +52,22 @@ async def abort(context: Context, error: ServingError) -> NoReturn:
     """
     status = status_of(error)
     trailing = (*context.trailing_metadata(), *(status.trailing_metadata or ()))
-    with suppress(grpc.aio.InternalError):
-        await context.abort(status.code, status.details, trailing)
+    try:
+        with suppress(grpc.aio.InternalError):
+            await context.abort(status.code, status.details, trailing)
+    except grpc.aio.AbortError as aborted:
+        get_running_loop().call_soon(let_go, aborted)
+        raise
     raise CancelledError
+
+
+def let_go(error: BaseException) -> None:
+    """Free the frames that an error has come through, once nobody looks at them.
+
+    grpc keeps the error of an aborted call in the call, and the frames keep the call: so many circles a
+    second that the collector stops everything to undo them.
+    """
+    error.__traceback__ = error.__context__ = None
 
 
 def error_of(call: grpc.Call) -> ServingError:

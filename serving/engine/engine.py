@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import InvalidStateError
 from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
 
 import numpy as np
@@ -239,9 +240,12 @@ class Engine:
             entry = DrawEntry(job, self._number, self.contexts.root, self.manifest.max_length)
         lane = self._lanes[0 if job.is_light else 1]
         self._entries[entry.number] = entry
-        job.result.add_done_callback(lambda _: self._left.append(entry.number))
+        job.result.add_done_callback(partial(self._note_left, entry.number))
         self._due = min(self._due, entry.due)
         lane.add(entry)
+
+    def _note_left(self, number: int, result: object) -> None:
+        self._left.append(number)
 
     def turn(self) -> None:
         """Advance the rows of the lane whose turn it is."""
