@@ -121,7 +121,6 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)  # which are the server's to heed
     gc.freeze()  # what was imported stays, and need not be looked through
     control, connection = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
-    os.nice(int(os.environ.get("NICE", "0")))
     house = House(control)
     threading.Thread(target=pulse, args=(house, connection), daemon=True).start()
     house.serve()

@@ -81,11 +81,8 @@ class Engine:
         self._inbox: SimpleQueue[Job | None] = SimpleQueue()
         self._closing = threading.Event()
         self._lock = threading.Lock()
-        self.thread = threading.Thread(
-            target=self._run,
-            name=f"engine-{self.name}",
-            daemon=True,  # a process that is to end is not kept by work that nobody will collect
-        )
+        # A daemon: a process that is to end is not kept by work that nobody will collect.
+        self.thread = threading.Thread(target=self._run, name=f"engine-{self.name}", daemon=True)
 
     @property
     def rows(self) -> list[int]:

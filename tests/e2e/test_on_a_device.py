@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from serving import repository as repository_module
 from serving.client import Client
 from serving.config import ServerConfig
+from serving.engine import engines
 from serving.engine.device_session import DeviceSession
 from serving.placement import CPU, Placement
 from serving.testing import running
@@ -44,6 +44,6 @@ def test_a_server_answers_from_a_device_as_from_the_cpu(
         opened.append(DeviceSession(content, Placement(CPU, rows=placement.rows)))
         return opened[-1]
 
-    monkeypatch.setattr(repository_module, "open_session", open_session)
+    monkeypatch.setattr(engines, "open_session", open_session)
     assert answers(config) == on_cpu
     assert opened

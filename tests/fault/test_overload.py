@@ -3,7 +3,9 @@
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import median
 
 import grpc
 import pytest
@@ -18,6 +20,8 @@ from tests.serving.process import SERVE, serving
 OPEN_DOOR = [sys.executable, "-m", "tests.fault.planted", "open_door", "serve"]
 OK, REFUSED = grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED
 TIMEOUT = 5.0
+TIMES = 3
+"""Five times as much is offered so often, since others may use the machine at one time or another."""
 STRINGS = int(os.environ.get("OVERLOAD_STRINGS", "64"))
 """A call asks for so many: mostly the model's work, so that one client can ask for five times too much."""
 
@@ -28,22 +32,30 @@ class Overloaded:
 
     carried: Offered
     usual: Offered
-    fivefold: Offered
+    fivefold: list[Offered]
     after: Offered
 
     @property
     def figures(self) -> dict[str, float]:
         """What docs/reliability.md tells."""
+        carried = self.carried.goodput
         return {
-            "carried_calls_a_second": round(self.carried.goodput),
-            "goodput_at_five_times": round(self.fivefold.goodput / self.carried.goodput, 2),
-            "refusal_median_ms": round(1e3 * self.fivefold.quantile(0.5, REFUSED), 1),
-            "refusal_p99_ms": round(1e3 * self.fivefold.p99(REFUSED), 1),
+            "carried_calls_a_second": round(carried),
+            "goodput_at_five_times": round(self._usual(lambda o: o.goodput) / carried, 2),
+            "refusal_median_ms": self._milliseconds(0.5, REFUSED),
+            "refusal_p99_ms": self._milliseconds(0.99, REFUSED),
             "usual_p99_ms": round(1e3 * self.usual.p99(), 1),
-            "admitted_median_ms": round(1e3 * self.fivefold.quantile(0.5), 1),
-            "admitted_p99_ms": round(1e3 * self.fivefold.p99(), 1),
+            "admitted_median_ms": self._milliseconds(0.5, OK),
+            "admitted_p99_ms": self._milliseconds(0.99, OK),
             "p99_afterwards_ms": round(1e3 * self.after.p99(), 1),
         }
+
+    def _usual(self, figure: Callable[[Offered], float]) -> float:
+        """Of the times that five times as much was offered, the one in the middle."""
+        return median(map(figure, self.fivefold))
+
+    def _milliseconds(self, share: float, code: grpc.StatusCode) -> float:
+        return round(1e3 * self._usual(lambda offered: offered.quantile(share, code)), 1)
 
 
 def overload(seconds: float, command: list[str]) -> Overloaded:
@@ -66,7 +78,7 @@ def overload(seconds: float, command: list[str]) -> Overloaded:
         return Overloaded(
             carried,
             offered(0.9 * rate, seconds),
-            offered(5 * rate, seconds),
+            [offered(5 * rate, seconds) for _ in range(TIMES)],
             offered(0.9 * rate, seconds / 2),
         )
 
@@ -74,11 +86,11 @@ def overload(seconds: float, command: list[str]) -> Overloaded:
 def is_kept_at_bay(figures: dict[str, float]) -> bool:
     """Whether a server goes on working under a load that is too much.
 
-    We want more than this: nine tenths of the calls that it could answer, and 10 ms for 99 of 100 refusals.
-    Why that is not reached is in docs/reliability.md.
+    On a quiet machine it answers nine tenths of the calls that it could. How soon 99 of 100 are refused
+    is up to others on the machine, too; docs/reliability.md tells what was seen.
     """
     return (
-        figures["goodput_at_five_times"] >= 0.3
+        figures["goodput_at_five_times"] >= 0.7
         and figures["refusal_median_ms"] <= 10
         and figures["admitted_median_ms"] <= 300
     )
@@ -100,7 +112,7 @@ def test_five_times_the_load() -> None:
         pytest.fail(f"void: {found.carried.goodput:.0f} calls a second, not {LEAST}")
     figures = found.figures
     record("overload", strings_a_call=STRINGS, **figures)
-    assert set(found.fivefold.latencies) <= {OK, REFUSED}
+    assert all(set(offered.latencies) <= {OK, REFUSED} for offered in found.fivefold)
     assert is_kept_at_bay(figures)
 
 
