@@ -22,6 +22,8 @@ SECONDS = 5.0
 CONNECTIONS = 16
 START, MEMORY = 1.5, 150.0
 """What is allowed: seconds, megabytes."""
+RESIDENT = "(?:engines_)?process_resident_memory_bytes"
+"""Of both processes; what they share is counted twice."""
 
 
 def rows(committed: Path, ten: Path) -> Iterator[list[str]]:
@@ -32,7 +34,11 @@ def rows(committed: Path, ten: Path) -> Iterator[list[str]]:
         yield tables.beside(f"resident memory, {what}", "allowed", megabytes, MEMORY, "MB")
     one, two = (asyncio.run(_rate(committed, workers)) for workers in (1, 2))
     yield tables.beside(
-        "Generate(n = 500), 16 at once, --workers 2", "--workers 1", two, one, "strings/s"
+        "Generate(n = 500), 16 at once, engines in threads, --workers 2",
+        "--workers 1",
+        two,
+        one,
+        "strings/s",
     )
     yield from asyncio.run(_tree(committed))
 
@@ -46,14 +52,14 @@ async def _start(repository: Path) -> float:
 async def _memory(repository: Path) -> list[tuple[str, float]]:
     metrics = _free_address()
     async with calls.ours(repository, "--metrics-listen", metrics) as stub:
-        before = _metric(metrics, "process_resident_memory_bytes")
+        before = _metric(metrics, RESIDENT)
         await stub.Generate(pb.GenerateRequest(n=1000))  # type: ignore[misc]
         stream: Any = stub.StreamGenerate(
             pb.StreamGenerateRequest(request=pb.GenerateRequest(n=100_000))
         )
         async for _ in stream:
             pass
-        after = _metric(metrics, "process_resident_memory_bytes")
+        after = _metric(metrics, RESIDENT)
     return [("serving", before / 1e6), ("after 100,000 strings, its tree full", after / 1e6)]
 
 
@@ -63,6 +69,7 @@ def _free_address() -> str:
 
 
 def _metric(address: str, name: str) -> float:
+    """All values of the metrics whose name this is, a regular expression."""
     with urlopen(f"http://{address}/metrics", timeout=10) as response:
         text = response.read().decode()
     return sum(float(v) for v in re.findall(rf"^{name}(?:{{.*}})? (\S+)$", text, re.MULTILINE))
@@ -70,7 +77,8 @@ def _metric(address: str, name: str) -> float:
 
 async def _rate(repository: Path, workers: int) -> float:
     """Of callers whose calls are mostly the model's work, so that the client takes little of the machine."""
-    async with _channels(repository, "--workers", str(workers), "--prefix-cache", "0") as stubs:
+    flags = ("--engines", "thread", "--prefix-cache", "0", "--workers", str(workers))
+    async with _channels(repository, *flags) as stubs:
         made = 0
 
         async def caller(stub: GenerationServiceStub, until: float) -> None:

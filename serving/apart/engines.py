@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import weakref
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from itertools import count
 from typing import Any
 
@@ -111,8 +111,10 @@ class RemoteEngines(asyncio.Protocol):
         how = (session, config.max_rows, config.tree_bytes)
         engine = RemoteEngine(self._loop, *how, config.max_queue, name)
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, ExitStack() as undone:
+            undone.enter_context(ours)
             self.ask("begin", session.number, *how[1:], name, connection=theirs)
+            undone.pop_all()
         connecting = self._loop.connect_accepted_socket(lambda: engine, ours)
         asyncio.run_coroutine_threadsafe(connecting, self._loop).result()
         self._engines[session.number] = engine
@@ -124,11 +126,10 @@ class RemoteEngines(asyncio.Protocol):
             return
         with suppress(OSError):
             self._control.shutdown(socket.SHUT_RDWR)  # also for a thread that waits for an answer
-        try:
-            self._process.wait(LAST_WORDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        timer = threading.Timer(LAST_WORDS, self._process.kill)
+        timer.start()
+        self._process.wait()
+        timer.cancel()
         self._over.wait(LAST_WORDS)
         self._control.close()
 

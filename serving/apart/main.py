@@ -8,7 +8,6 @@ import signal
 import socket
 import sys
 import threading
-import time
 from typing import Any
 
 from serving.apart.beat import Beat
@@ -107,12 +106,15 @@ def sendable(error: Exception) -> Exception:
 def pulse(house: House, connection: socket.socket) -> None:
     """Tell what is seen of the engines, as often as it changes."""
     last: dict[int, Beat] = {}
-    while True:
-        time.sleep(BEAT)
+    never = threading.Event()  # whose waiting minds no clock that jumps
+    while not never.wait(BEAT):
         now = house.beats(last)
         if now != last:
             last = now
-            connection.sendall(framed(now))
+            try:
+                connection.sendall(framed(now))
+            except OSError:  # the server is gone
+                return
 
 
 def main() -> None:

@@ -46,8 +46,9 @@ def hasty() -> None:
     end = Host._end_if_unused
 
     def wrong(self: Host, engine: Any) -> None:
-        self._users[engine] = 0
-        end(self, engine)
+        if engine.session in self._begun:
+            self._users[engine] = 0
+            end(self, engine)
 
     Host._end_if_unused = wrong  # type: ignore[method-assign]
 

@@ -5,6 +5,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
+from itertools import takewhile
 
 import grpc
 import h2.config
@@ -45,6 +46,7 @@ class RawCalls:
             HeadersFrame(1, block, flags=["END_HEADERS"]).serialize(),
             DataFrame(1, body, flags=["END_STREAM"]).serialize(),
         )
+        self._timeout = timeout
         self._begun: dict[int, float] = {}
         self._stream = -1
         self._buffer = bytearray()
@@ -80,16 +82,24 @@ class RawCalls:
     def statuses(self) -> Iterator[tuple[grpc.StatusCode, float]]:
         """The calls that are over now: the code of each, and the seconds that it took."""
         for kind, flags, stream, payload in self._frames():
-            if kind == HEADERS and flags & END_STREAM:
-                found = _STATUS.search(payload)
-                code = CODES[int(found[1])] if found else grpc.StatusCode.UNKNOWN
+            is_last = kind == RST_STREAM or (kind == HEADERS and flags & END_STREAM)
+            if is_last and stream in self._begun:  # else it was given up, or has its status
+                code = grpc.StatusCode.UNAVAILABLE if kind == RST_STREAM else code_of(payload)
                 yield code, time.perf_counter() - self._begun.pop(stream)
             elif kind == SETTINGS and not flags & ACK:
                 self.socket.sendall(SettingsFrame(flags=["ACK"]).serialize())
             elif kind == PING and not flags & ACK:
                 self.socket.sendall(PingFrame(0, payload, flags=["ACK"]).serialize())
-            elif kind in (RST_STREAM, GOAWAY):
+            elif kind == GOAWAY:
                 raise ConnectionError(f"the server ends it: {payload!r}")
+
+    def late(self) -> int:
+        """Give up the calls whose time is up, for which nothing may come any more; how many they are."""
+        over = time.perf_counter() - self._timeout
+        given_up = list(takewhile(lambda stream: self._begun[stream] < over, self._begun))
+        for stream in given_up:
+            del self._begun[stream]
+        return len(given_up)
 
     def _frames(self) -> Iterator[tuple[int, int, int, bytes]]:
         """What has come and is whole: kind, flags, stream, payload."""
@@ -115,6 +125,12 @@ class RawCalls:
         if self._taken > WINDOW // 2:
             self.socket.sendall(WindowUpdateFrame(0, self._taken).serialize())
             self._taken = 0
+
+
+def code_of(trailers: bytes) -> grpc.StatusCode:
+    """The code that a block of trailers tells."""
+    found = _STATUS.search(trailers)
+    return CODES[int(found[1])] if found else grpc.StatusCode.UNKNOWN
 
 
 def _block(method: str, timeout: float) -> bytes:

@@ -119,6 +119,32 @@ def test_its_figures_arrive_and_balance(server: Server) -> None:
     assert [queue.jobs for queue in engine.admission.queues] == [0, 0]
 
 
+def test_its_memory_and_processor_time_are_told(server: Server) -> None:
+    told = server.observation.metrics.registry.get_sample_value
+    assert (told("engines_process_resident_memory_bytes") or 0) > 10e6
+    assert (told("engines_process_cpu_seconds_total") or 0) > 0
+
+
+def test_engines_in_threads_have_no_process_to_tell_of(repository: Path) -> None:
+    with running(ServerConfig(repository, "127.0.0.1:0", "lstm")) as server:
+        told = server.observation.metrics.registry.get_sample_value
+        assert told("engines_process_resident_memory_bytes") is None
+        assert (told("process_resident_memory_bytes") or 0) > 10e6
+
+
+def test_an_engine_that_cannot_start_leaves_nothing_open(tmp_path: Path) -> None:
+    """A model whose first step fails, and which nobody has tried out before."""
+    publish(tmp_path, model_bytes())
+    with running(config(tmp_path)) as server:
+        engines = server.host.engines
+        session = engines.open(model_bytes(manifest(), graph(np.full((3, 3), np.inf))))
+        before = len(os.listdir("/proc/self/fd"))
+        with pytest.raises(ServingError, match="finite"):
+            engines.start(session, "bad@1")
+        assert len(os.listdir("/proc/self/fd")) == before
+        assert server.watchdog.look() == ""
+
+
 def test_versions_come_and_go_while_it_serves(tmp_path: Path) -> None:
     publish(tmp_path, model_bytes())
     with running(config(tmp_path, reload_interval=0.0)) as server:
