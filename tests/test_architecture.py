@@ -64,6 +64,14 @@ def test_importing_all_of_serving_brings_in_neither_torch_nor_the_trainer() -> N
     assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 0
 
 
+def test_a_server_leaves_the_runtime_to_the_process_of_its_engines() -> None:
+    program = (
+        "import sys, serving.server, serving.apart.engines\n"
+        "sys.exit(bool({'onnxruntime', 'serving.engine.engine'} & set(sys.modules)))\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 0
+
+
 def test_one_file_imports_the_runtime_and_few_beside_it_know_it() -> None:
     assert importers("onnxruntime") == ["serving/engine/runtime.py"]
     assert importers("serving.engine.runtime") == [

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from serving.apart.beat import Beat
 from serving.apart.remote import RemoteEngine
-from serving.apart.wire import Frames, framed, received
+from serving.apart.wire import AT_ONCE, Frames, framed, received
 from serving.config import ServerConfig
 from serving.engine.stepping import States, StepSession
 from serving.errors import Unavailable
@@ -49,7 +49,7 @@ class RemoteSession:
     advance = step
 
 
-class RemoteEngines(asyncio.Protocol):
+class RemoteEngines(asyncio.BufferedProtocol):
     """Starts a process, and engines in it; see Engines.
 
     Args:
@@ -63,6 +63,7 @@ class RemoteEngines(asyncio.Protocol):
         self._engines = weakref.WeakValueDictionary()
         self._asking = threading.Lock()
         self._frames = Frames()
+        self._buffer = memoryview(bytearray(AT_ONCE))
         self._over = threading.Event()
         self._loop: asyncio.AbstractEventLoop
         self._control: socket.socket
@@ -157,12 +158,16 @@ class RemoteEngines(asyncio.Protocol):
     # --- its signs of life
 
     def connection_lost(self, error: Exception | None) -> None:
-        """See asyncio.Protocol."""
+        """See asyncio.BaseProtocol."""
         self._over.set()
 
-    def data_received(self, data: bytes) -> None:
-        """See asyncio.Protocol."""
-        for beats in self._frames.feed(data):
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """See asyncio.BufferedProtocol."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """See asyncio.BufferedProtocol."""
+        for beats in self._frames.feed(self._buffer[:nbytes]):
             for number, beat in beats.items():
                 if engine := self._engines.get(number):
                     assert isinstance(beat, Beat)

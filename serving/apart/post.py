@@ -10,6 +10,7 @@ from queue import Empty
 from typing import Any
 
 from serving.apart.wire import (
+    AT_ONCE,
     Frames,
     Message,
     Things,
@@ -21,9 +22,6 @@ from serving.apart.wire import (
 from serving.engine.engine import Engine
 from serving.engine.job import Draw, Job, Sample
 from serving.engine.stepping import StepSession
-
-AT_ONCE = 2**18
-"""Bytes that are read at once."""
 
 
 class Post:
@@ -46,6 +44,7 @@ class Post:
         self._poll = select.poll()
         self._poll.register(connection, select.POLLIN)
         self._frames = Frames()
+        self._buffer = memoryview(bytearray(AT_ONCE))
         self._things = Things()
         self._jobs: dict[int, Job] = {}
         self._waiting: deque[Job | None] = deque()
@@ -77,15 +76,15 @@ class Post:
         self._waiting.append(job)
 
     def _read(self) -> None:
-        data = b""
+        size = 0
         with suppress(OSError):
-            data = self._connection.recv(AT_ONCE)
-        if not data:  # nobody is there any more
+            size = self._connection.recv_into(self._buffer)
+        if not size:  # nobody is there any more
             self._is_open = False
             self._close()
             for job in list(self._jobs.values()):
                 job.result.cancel()
-        for kind, *message in self._frames.feed(data):
+        for kind, *message in self._frames.feed(self._buffer[:size]):
             self.taken += 1
             _HANDLERS[kind](self, *message)
 

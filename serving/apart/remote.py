@@ -9,6 +9,7 @@ from typing import Any
 
 from serving.apart.beat import Beat
 from serving.apart.wire import (
+    AT_ONCE,
     Frames,
     Message,
     Shared,
@@ -26,7 +27,7 @@ from serving.errors import ServingError, Unavailable
 log = logging.getLogger(__name__)
 
 
-class RemoteEngine(asyncio.Protocol):
+class RemoteEngine(asyncio.BufferedProtocol):
     """Submits jobs to an engine elsewhere; see Engine, whose methods it has.
 
     Jobs are submitted, and cancelled, in the event loop.
@@ -59,6 +60,7 @@ class RemoteEngine(asyncio.Protocol):
         self.seen = Beat()
         self._loop = loop
         self._frames = Frames()
+        self._buffer = memoryview(bytearray(AT_ONCE))
         self._shared = Shared(self._write)
         self._jobs: dict[int, Job] = {}
         self._number = self._sent = 0
@@ -136,18 +138,22 @@ class RemoteEngine(asyncio.Protocol):
     # --- what comes back
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See asyncio.Protocol."""
+        """See asyncio.BaseProtocol."""
         assert isinstance(transport, asyncio.WriteTransport)
         self._transport = transport
 
-    def data_received(self, data: bytes) -> None:
-        """See asyncio.Protocol."""
-        for events in self._frames.feed(data):
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """See asyncio.BufferedProtocol: a new one for every read would leave holes in memory."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """See asyncio.BufferedProtocol."""
+        for events in self._frames.feed(self._buffer[:nbytes]):
             for kind, *event in events:
                 _HANDLERS[kind](self, *event)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """See asyncio.Protocol."""
+        """See asyncio.BaseProtocol."""
         self._over.set()
         if not self._is_closing and not self.failure:
             self.fail(f"the engine of {self.name} has ended", ServingError("the model failed"))

@@ -23,6 +23,8 @@ from serving.engine.sampling import SamplingParameters
 
 Message = tuple[Any, ...]
 HEADER = struct.Struct("<Q")
+AT_ONCE = 2**16
+"""Bytes that are read at once."""
 LARGE = 4096
 """Bytes from which on an array that several jobs share is sent once."""
 FREE = Selection()
@@ -57,7 +59,7 @@ class Frames:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> list[Any]:
+    def feed(self, data: bytes | memoryview) -> list[Any]:
         """The messages that have become whole."""
         self._buffer += data
         found, at = [], 0

@@ -33,7 +33,7 @@ class Ticket:
     calls: int = 0
 
 
-def politely(work: Callable[[], Result]) -> Result:
+def giving_way(work: Callable[[], Result]) -> Result:
     """Do work beside which other threads soon have their turn."""
     sys.setswitchinterval(SWITCH)
     try:
@@ -125,7 +125,7 @@ class Room:
         self._is_busy = True
         loop = asyncio.get_running_loop()
         begun = time.monotonic()
-        done = loop.run_in_executor(self._thread, politely, ticket.work)
+        done = loop.run_in_executor(self._thread, giving_way, ticket.work)
         done.add_done_callback(lambda done: self._end(ticket, done, time.monotonic() - begun))
 
     def _end(self, ticket: Ticket, done: "asyncio.Future[Any]", seconds: float) -> None:

@@ -11,12 +11,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
-import structlog
 
 from serving.api.caller import caller
 from serving.api.surrounding import Context, surrounded
 from serving.observe import notes
 from serving.observe.metrics import OTHER, MethodMetrics, Metrics
+from serving.observe.structured import structlog
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span

@@ -10,11 +10,9 @@ import sys
 from collections.abc import MutableMapping
 from typing import Any, Final, TextIO
 
-import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
-
 from serving.observe.config import ObserveConfig
 from serving.observe.notes import request_id
+from serving.observe.structured import EventDict, Processor, WrappedLogger, structlog
 from serving.observe.writing import LineWriter
 from serving.quoting import printable
 
