@@ -1,7 +1,6 @@
 """The process that has the engines: `python -m serving.apart.main CONTROL PULSE`, both sockets' numbers."""
 
 import gc
-import logging
 import os
 import pickle
 import signal
@@ -19,8 +18,6 @@ from serving.manifest import Manifest
 from serving.observe.config import ObserveConfig
 from serving.observe.logs import configure
 from serving.placement import Placement
-
-log = logging.getLogger(__name__)
 
 BEAT = 0.2
 """Seconds between two signs of life."""

@@ -89,10 +89,8 @@ class Post:
             _HANDLERS[kind](self, *message)
 
     def _take(self, number: int, packed: Message) -> None:
-        job = unpacked_job(packed, self._things)
+        job = unpacked_job(packed, self._things, partial(self._sink, number))
         job.number = number
-        if isinstance(job, Draw) and packed[8]:
-            job.sink = partial(self._sink, number)
         self._jobs[number] = job
         job.result.add_done_callback(partial(self._answered, number))
         self.engine.ledger.accept(job)

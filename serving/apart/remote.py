@@ -1,7 +1,6 @@
 """An engine of another process, as it is seen from the event loop."""
 
 import asyncio
-import logging
 import threading
 from concurrent.futures import Future
 from functools import partial
@@ -23,8 +22,6 @@ from serving.engine.figures import Figures
 from serving.engine.job import Draw, Job
 from serving.engine.stepping import StepSession
 from serving.errors import ServingError, Unavailable
-
-log = logging.getLogger(__name__)
 
 
 class RemoteEngine(asyncio.BufferedProtocol):

@@ -18,7 +18,7 @@ import numpy as np
 
 from serving.constraints.automaton import Automaton
 from serving.constraints.taken import Known
-from serving.engine.job import Draw, Job, Outcome, Read, Reading, Sample, Selection, Usage
+from serving.engine.job import Draw, Job, Outcome, Read, Reading, Sample, Selection, Sink, Usage
 from serving.engine.sampling import SamplingParameters
 
 Message = tuple[Any, ...]
@@ -157,12 +157,12 @@ def packed_job(job: Job, shared: Shared) -> Message:
     )
 
 
-def unpacked_job(message: Message, things: Things) -> Job:
-    """The job of `packed_job`; a sink is left to be given."""
+def unpacked_job(message: Message, things: Things, sink: Sink) -> Job:
+    """The job of `packed_job`, with this sink if it had one."""
     caller, deadline, *rest = message
     if len(rest) == 1:
         return Read(rest[0], caller=caller, deadline=deadline)
-    prefix, n, parameters, max_length, rules, start, _, window, partial_at, collected = rest
+    prefix, n, parameters, max_length, rules, start, has_sink, window, partial_at, collected = rest
     bounds, selection = things.unpickled(rules) if rules else (None, FREE)
     return Draw(
         prefix,
@@ -172,7 +172,8 @@ def unpacked_job(message: Message, things: Things) -> Job:
         bounds,
         selection,
         start,
-        window=window,
+        sink if has_sink else None,
+        window,
         partial_at=partial_at,
         collected=collected,
         caller=caller,

@@ -13,10 +13,10 @@ class LocalEngines:
         config: how they are to run.
     """
 
+    pid = 0
+
     def __init__(self, config: ServerConfig) -> None:
         self._config = config
-
-    pid = 0
 
     async def begin(self) -> None:
         """See Engines."""

@@ -6,8 +6,7 @@ import time
 from collections.abc import Callable
 from itertools import count
 
-import h2.config
-import h2.connection
+import hpack
 from hyperframe.frame import (
     ContinuationFrame,
     Frame,
@@ -33,14 +32,20 @@ Attack = Callable[[tuple[str, int], float], int]
 """Attacks an address for so many seconds; how often it did what it does."""
 
 
+def header_block(path: str, *more: tuple[str, str]) -> bytes:
+    """The header block of a call, which any stream of any connection may use."""
+    encoder = hpack.Encoder()
+    encoder.header_table_size = 0
+    encoded: bytes = encoder.encode([(":path", path), *HEADERS, *more])
+    return encoded
+
+
 class Peer:
     """A connection that sends what it likes, and ignores what it gets."""
 
     def __init__(self, address: tuple[str, int], *, greets: bool = True) -> None:
         self.socket = socket.create_connection(address, timeout=5)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        config = h2.config.H2Configuration(client_side=True, header_encoding=None)
-        self._h2 = h2.connection.H2Connection(config)
         if greets:
             self.send(PREFACE + SettingsFrame().serialize())
 
@@ -52,10 +57,7 @@ class Peer:
 
     def headers(self, method: str = "Generate") -> bytes:
         """The header block of a call, encoded alike for every stream."""
-        self._h2.encoder.header_table_size = 0
-        path = (":path", f"/makemore.v1.GenerationService/{method}")
-        encoded: bytes = self._h2.encoder.encode([path, *HEADERS])
-        return encoded
+        return header_block(f"/makemore.v1.GenerationService/{method}")
 
     def send(self, content: bytes) -> None:
         """All of it; raises OSError once the server has hung up or reads nothing."""

@@ -8,13 +8,10 @@ from collections.abc import Iterator
 from itertools import takewhile
 
 import grpc
-import h2.config
-import h2.connection
 from google.protobuf.message import Message
 from hyperframe.frame import DataFrame, HeadersFrame, PingFrame, SettingsFrame, WindowUpdateFrame
 
-from tests.fault.http2 import HEADERS as HEADERS_OF_A_CALL
-from tests.fault.http2 import PREFACE
+from tests.fault.http2 import PREFACE, header_block
 
 HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY = 1, 3, 4, 6, 7
 ACK = END_STREAM = 1
@@ -39,11 +36,11 @@ class RawCalls:
         host, _, port = address.rpartition(":")
         self.socket = socket.create_connection((host, int(port)))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        block = _block(method, timeout)
+        headers = header_block(method, ("grpc-timeout", f"{round(1e3 * timeout)}m"))
         content = request.SerializeToString()
         body = struct.pack(">BI", 0, len(content)) + content
         self._parts = (
-            HeadersFrame(1, block, flags=["END_HEADERS"]).serialize(),
+            HeadersFrame(1, headers, flags=["END_HEADERS"]).serialize(),
             DataFrame(1, body, flags=["END_STREAM"]).serialize(),
         )
         self._timeout = timeout
@@ -131,14 +128,3 @@ def code_of(trailers: bytes) -> grpc.StatusCode:
     """The code that a block of trailers tells."""
     found = _STATUS.search(trailers)
     return CODES[int(found[1])] if found else grpc.StatusCode.UNKNOWN
-
-
-def _block(method: str, timeout: float) -> bytes:
-    """The header block of a call, encoded alike for every stream."""
-    connection = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding=None))
-    connection.encoder.header_table_size = 0
-    path = (":path", method)
-    encoded: bytes = connection.encoder.encode(
-        [path, *HEADERS_OF_A_CALL, ("grpc-timeout", f"{round(1e3 * timeout)}m")]
-    )
-    return encoded

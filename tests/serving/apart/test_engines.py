@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,17 @@ def remote(server: Server, name: str = "") -> RemoteEngine:
     return engine
 
 
+@contextmanager
+def streaming(server: Server) -> Iterator[Any]:
+    """A long stream, of which the header and the first samples have come."""
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        request = pb.StreamGenerateRequest(request=pb.GenerateRequest(n=100_000))
+        stream = GenerationServiceStub(channel).StreamGenerate(request)
+        next(stream)
+        next(stream)
+        yield stream
+
+
 def asked(client: Client, model: str) -> list[Any]:
     """All that a model can be asked for."""
     generated = client.generate("a", 20, model=model, seed=3)
@@ -91,11 +103,7 @@ def test_a_session_steps_as_one_of_this_process(server: Server, repository: Path
 
 def test_a_cancelled_call_frees_its_rows(server: Server) -> None:
     engine = remote(server)
-    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-        request = pb.StreamGenerateRequest(request=pb.GenerateRequest(n=100_000))
-        stream = GenerationServiceStub(channel).StreamGenerate(request)
-        next(stream)
-        next(stream)
+    with streaming(server) as stream:
         wait_until(lambda: engine.admission.queues[1].jobs == 1)
         stream.cancel()
         wait_until(lambda: engine.admission.queues[1].jobs == 0)
@@ -178,11 +186,7 @@ def test_signals_are_the_servers_to_heed(server: Server, number: int) -> None:
 
 def test_when_it_is_killed_calls_have_their_status_and_the_failure_is_told(server: Server) -> None:
     engine = remote(server)
-    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-        request = pb.StreamGenerateRequest(request=pb.GenerateRequest(n=100_000))
-        stream = GenerationServiceStub(channel).StreamGenerate(request)
-        next(stream)
-        next(stream)
+    with streaming(server) as stream:
         os.kill(server.host.engines.pid, signal.SIGKILL)
         with pytest.raises(grpc.RpcError) as caught:
             list(stream)

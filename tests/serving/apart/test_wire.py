@@ -53,8 +53,13 @@ class Ends:
         else:
             self.things.forget(*rest)
 
+    def sink(self, samples: list[Sample]) -> None:
+        raise AssertionError("nothing is drawn here")
+
     def through(self, job: Any) -> Any:
-        return unpacked_job(pickle.loads(pickle.dumps(packed_job(job, self.shared))), self.things)
+        return unpacked_job(
+            pickle.loads(pickle.dumps(packed_job(job, self.shared))), self.things, self.sink
+        )
 
 
 def draw(**settings: Any) -> Draw:
@@ -106,6 +111,8 @@ def test_a_plain_draw_arrives_whole_and_shares_nothing() -> None:
     assert arrived.selection.is_free
     assert arrived.characters == job.characters
     assert ends.sent == []
+    assert arrived.sink is None
+    assert ends.through(draw(sink=print)).sink == ends.sink
 
 
 def test_a_selection_arrives_whole() -> None:
