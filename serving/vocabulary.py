@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
+import numpy as np
+import numpy.typing as npt
+
 from serving import checks
 from serving.errors import InvalidArgument
 
@@ -102,3 +105,15 @@ class Vocabulary:
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids, none of them the boundary."""
         return "".join([self.alphabet[i - 1] for i in ids])
+
+    def decode_rows(self, ids: npt.NDArray[np.int32], lengths: Sequence[int]) -> list[str]:
+        """Texts of rows of token ids, [B, L], of which so many count: [B]."""
+        width = ids.shape[1]
+        every = self._codes[ids].tobytes().decode("utf-32-le", "surrogatepass")
+        begins = range(0, len(every), width)
+        return [every[begin : begin + n] for begin, n in zip(begins, lengths, strict=True)]
+
+    @cached_property
+    def _codes(self) -> npt.NDArray[np.uint32]:
+        """Each token's code point; the boundary's is 0."""
+        return np.array([0, *map(ord, self.alphabet)], "<u4")

@@ -53,9 +53,9 @@ class Choices:
         """`choose` where the others still have their tokens."""
         done = np.zeros(len(live), np.bool_)
         if fresh.any():
-            records = live[fresh]
+            records = table.picked(live, fresh)
             done[fresh] = self.choose(records, logits[fresh])
-            live[fresh] = records
+            table.put(live, fresh, records)
         return done
 
     def _draw_simply(self, live: Records, logits: Float32) -> Bool:
@@ -151,7 +151,7 @@ class Choices:
 
     def _feed(self, live: Records, logits: Float32, rows: Int64) -> None:
         """Take the next token of given texts, the boundary at their ends."""
-        records = live[rows]
+        records = table.picked(live, rows)
         at = records["at"]
         tokens = np.where(
             at < records["length"], records["text"][np.arange(len(rows)), at], BOUNDARY
@@ -159,7 +159,7 @@ class Choices:
         live["token"][rows] = tokens
         reading = records["kind"] == READ
         if reading.any():
-            self._note(records[reading], logits[rows[reading]], tokens[reading])
+            self._note(table.picked(records, reading), logits[rows[reading]], tokens[reading])
         for row in rows[records["kind"] == TAKE].tolist():
             self._pass_by(live, logits, row)
 

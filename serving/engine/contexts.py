@@ -17,6 +17,10 @@ from serving.vocabulary import BOUNDARY
 Float32 = npt.NDArray[np.float32]
 
 
+NOWHERE = -1
+"""No place."""
+
+
 class Context(NamedTuple):
     """Logits [V] after a text, and a slice of every state."""
 
@@ -43,6 +47,9 @@ class Contexts(Protocol):
 
     def logits(self, places: Int64) -> Float32:
         """Logits of the next character: [B, V]."""
+
+    def known(self, places: Int64, tokens: Int64) -> Int64:
+        """Where rows are after one more token, [B], if nothing is to be computed for it, or else NOWHERE."""
 
     def advance(self, places: Int64, tokens: Int64) -> tuple[Int64, Bool]:
         """Let rows see one more token each.
@@ -83,6 +90,7 @@ class Private:
         self._logits: Float32 = np.zeros((0, vocabulary), np.float32)
         self._states: States = initial_states(session.manifest.states, 0)
         self._free: list[int] = []
+        self._left: list[int] = []  # of those, where states still are those of a row
         self._idle_steps = 0
 
     def fork(self, kept: Context, count: int) -> Int64:
@@ -118,6 +126,10 @@ class Private:
         """See Contexts."""
         return self._logits[places]
 
+    def known(self, places: Int64, tokens: Int64) -> Int64:
+        """See Contexts."""
+        return np.full(len(places), NOWHERE)
+
     def advance(self, places: Int64, tokens: Int64) -> tuple[Int64, Bool]:
         """See Contexts."""
         live = len(self._logits) - len(self._free)
@@ -141,12 +153,17 @@ class Private:
 
     def _rest_idle(self) -> None:
         """Put the slots that nobody has back to the start, before they get past the longest string."""
+        if self._left:
+            self._restart(list(set(self._free).intersection(self._left)))
+            self._left.clear()
         self._idle_steps += 1
         if self._free and self._idle_steps >= self._session.manifest.max_length:
             self._restart(self._free)
             self._idle_steps = 0
 
     def _restart(self, slots: Sequence[int]) -> None:
+        if not slots:
+            return
         self._own()
         for state, value in zip(self._states, self.root.states, strict=True):
             state[slots] = value
@@ -158,12 +175,13 @@ class Private:
         self._logits = self._logits[places]
         self._states = tuple(state[places] for state in self._states)
         self._free.clear()
+        self._left.clear()
         return np.arange(len(places))
 
     def release(self, places: Int64) -> None:
         """See Contexts."""
         self._free.extend(places.tolist())
-        self._restart(places.tolist())
+        self._left.extend(places.tolist())
 
 
 def _longer(array: npt.NDArray[Any], by: int) -> npt.NDArray[Any]:

@@ -6,7 +6,7 @@ from serving.engine.choices import HOPELESS, SPENT
 from serving.engine.contexts import Contexts, Float32
 from serving.engine.entry import DrawEntry, Entry, ReadEntry
 from serving.engine.job import FinishReason, Sample, Shortfall
-from serving.engine.rows import DRAW, PREFIX, READ, Records
+from serving.engine.rows import DRAW, PREFIX, READ, Records, picked
 from serving.engine.sampling import Bool
 from serving.vocabulary import BOUNDARY, Vocabulary
 
@@ -29,33 +29,31 @@ class Endings:
             done: which of them are done, [B].
             logits: after their texts, [B, V]; not needed where all are drafts.
         """
-        records = live[done]
+        records = picked(live, done)
         drawn: dict[int, DrawEntry] = {}
         drafts = records["kind"] == DRAW
-        self._finish_drafts(records[drafts], drawn)
-        if not drafts.all():
+        if drafts.all():
+            self._finish_drafts(records, drawn)
+        else:
             assert logits is not None
-            self._finish_others(records[~drafts], logits[done][~drafts], drawn)
+            self._finish_drafts(picked(records, drafts), drawn)
+            self._finish_others(picked(records, ~drafts), logits[done][~drafts], drawn)
         return [number for number, entry in drawn.items() if entry.settle(self._vocabulary)]
 
     def _finish_drafts(self, records: Records, drawn: dict[int, DrawEntry]) -> None:
-        names = ("owner", "token", "length", "first", "simple", "text", *_SAMPLE)
-        columns = [records[name].tolist() for name in names]
-        decode = self._vocabulary.decode
-        for owner, token, length, first, simple, text, index, attempt, *sums in zip(
-            *columns, strict=True
+        columns = [records[name].tolist() for name in _SAMPLE]
+        texts = self._vocabulary.decode_rows(records["text"], columns[0])
+        for row, (text, length, owner, token, first, simple, index, attempt, *sums) in enumerate(
+            zip(texts, *columns, strict=True)
         ):
-            entry = self._entries[owner]
-            assert isinstance(entry, DrawEntry)
-            drawn[owner] = entry
+            entry = drawn.get(owner) or self._draw_entry(owner, drawn)
             if token == SPENT:
                 entry.drafts.shortfall = Shortfall.SPACE_EXHAUSTED
                 continue
             ended = token == BOUNDARY
             entry.drafts.usage.characters += length - first + ended
-            ids = text[:length]
             draft = Sample(
-                decode(ids),
+                text,
                 index,
                 FinishReason.END if ended else FinishReason.MAX_LENGTH,
                 sums[0],
@@ -63,10 +61,17 @@ class Endings:
                 sums[2],
                 attempt + 1,
             )
+            ids = records["text"][row, :length].tolist() if entry.looks_at_ids else []
             if token == HOPELESS:
                 entry.give_up(draft, ids)
             else:
                 entry.finish_draft(draft, ids)
+
+    def _draw_entry(self, owner: int, drawn: dict[int, DrawEntry]) -> DrawEntry:
+        entry = self._entries[owner]
+        assert isinstance(entry, DrawEntry)
+        drawn[owner] = entry
+        return entry
 
     def _finish_others(
         self, records: Records, logits: Float32, drawn: dict[int, DrawEntry]
@@ -86,4 +91,7 @@ class Endings:
                 entry.finish_taking(int(record["index"]), ids)
 
 
-_SAMPLE = ("index", "attempt", "log_prob", "sampling_log_prob", "log_weight")
+_SAMPLE = (
+    *("length", "owner", "token", "first", "simple", "index", "attempt"),
+    *("log_prob", "sampling_log_prob", "log_weight"),
+)

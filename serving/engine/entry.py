@@ -21,7 +21,7 @@ from serving.engine.job import (
     Shortfall,
 )
 from serving.engine.philox import UInt64
-from serving.engine.rows import ahead, make_uniforms
+from serving.engine.rows import ahead, make_uniforms, packed
 from serving.engine.sampling import Drawn, Float64, Int64
 from serving.errors import ServingError
 from serving.vocabulary import Vocabulary
@@ -105,17 +105,19 @@ class DrawEntry(Entry):
         self._first: Drawn | None = None
 
     @property
-    def columns(self) -> tuple[Any, ...]:
-        """What all its drafts have in common, as `rows.SHARED` has it."""
+    def packed(self) -> bytes:
+        """What all its drafts begin with, see `rows.SHARED`."""
         job, p, first = self.draw, self.draw.parameters, len(self.draw.prefix)
         rules = job.bounds or job.selection.accepted
-        return (
-            *(self.number, first, first, first, first, job.max_length),
-            *(p.seed, p.temperature, p.top_k, p.top_p, p.min_p),
-            job.bounds is not None,
-            job.bounds is None and rules is not None,
-            rules.start if rules else 0,
-            p.is_plain and rules is None and self.remaining is None,
+        is_simple = p.is_plain and rules is None and self.remaining is None
+        has_watch = job.bounds is None and rules is not None
+        return packed(
+            (
+                *(self.number, -1, first, first, first, first),
+                *(job.max_length, rules.start if rules else 0),
+                *(p.seed, p.temperature, p.top_k, p.top_p, p.min_p),
+                *(is_simple, job.bounds is not None, has_watch),
+            )
         )
 
     @property
@@ -169,6 +171,11 @@ class DrawEntry(Entry):
         if self.drafts.is_complete:
             self.finish()
         return has_switched
+
+    @property
+    def looks_at_ids(self) -> bool:
+        """Whether it matters to `finish_draft` what a draft's tokens are."""
+        return self.draw.selection.accepted is not None or self.remaining is not None
 
     def finish_draft(self, draft: Sample, ids: list[int]) -> None:
         """A draft has come to its end; `ids` are its tokens, prefix included."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from serving.engine import rows as table
 from serving.engine.choices import Choices
-from serving.engine.contexts import Contexts, Float32
+from serving.engine.contexts import NOWHERE, Contexts, Float32
 from serving.engine.endings import Endings
 from serving.engine.entry import DrawEntry, Entry, ReadEntry
 from serving.engine.job import Job
@@ -20,6 +20,12 @@ from serving.engine.scheduler import FairQueue
 from serving.engine.solo import run_alone
 from serving.manifest import Manifest
 from serving.vocabulary import BOUNDARY
+
+
+ROUNDS = 8
+"""So many characters at most come of what is known already before the model takes a step, ..."""
+MANY = 8
+"""... as long as one row in so many can go on by them."""
 
 
 class Lane:
@@ -92,16 +98,36 @@ class Lane:
             if run_alone(live, self._contexts, is_interrupted):
                 self._let_out(0, np.ones(1, np.bool_))
             return
-        self._choose(0)
-        others = len(self.rows)
-        self._admit()  # in the place of those that have left, lest a step be for less than it might
-        if (self.rows.live["token"][others:] < 0).any():
-            self._choose(others)
+        self._choose_all()
+        for _ in range(ROUNDS):  # lest a step be for less than it might
+            if not self._follow():
+                break
+            self._choose_all()
         live = self.rows.live
         if len(live):
             live["place"], moved = self._contexts.advance(live["place"], live["token"])
             live["at"] += moved
             live["token"] = np.where(moved, -1, live["token"])
+
+    def _choose_all(self) -> None:
+        """Choose every row's next token, others' in the place of those that have left too."""
+        self._choose(0)
+        others = len(self.rows)
+        self._admit()
+        if (self.rows.live["token"][others:] < 0).any():
+            self._choose(others)
+
+    def _follow(self) -> bool:
+        """Let rows move on whose next logits are known; whether those were many."""
+        live = self.rows.live
+        after = self._contexts.known(live["place"], live["token"])
+        moved = np.flatnonzero(after != NOWHERE)
+        if len(moved) * MANY <= len(live):
+            return False
+        live["place"][moved] = after[moved]
+        live["at"][moved] += 1
+        live["token"][moved] = -1
+        return True
 
     def _choose(self, begin: int) -> None:
         """Choose the next tokens of the rows from `begin` on, and let out those that are done."""
@@ -125,11 +151,14 @@ class Lane:
     def _remove(self, gone: Bool) -> None:
         if not gone.any():
             return
-        leaving = self.rows.live[gone]
+        leaving = table.picked(self.rows.live, gone)
         work = leaving["length"] - leaving["first"] + 1  # [B]
+        done: dict[int, list[int]] = {}
         for number, characters in zip(leaving["owner"].tolist(), work.tolist(), strict=True):
+            done.setdefault(number, []).append(characters)
+        for number, each in done.items():
             if number in self.entries:
-                self._queue.settle(self.entries[number], characters)
+                self._queue.settle(self.entries[number], sum(each), len(each))
         self._contexts.release(leaving["place"])
         self.rows.remove(gone)
 
@@ -147,11 +176,7 @@ class Lane:
                 self._begin(entry, count)
                 draws.append((entry, count))
                 continue
-            records = self.rows.blank(count)
-            records["owner"] = entry.number
-            records["token"] = -1
-            self._fill(records, entry)
-            self.rows.add(records)
+            self.rows.add(self._filled(entry, count))
         if draws:
             self._add_draws(draws)
 
@@ -160,39 +185,32 @@ class Lane:
         self.begun += work
         self._began(entry.job, work)
 
-    def _fill(self, records: Records, entry: Entry) -> None:
-        """Make rows of the texts that an entry wants to be fed."""
+    def _filled(self, entry: Entry, count: int) -> Records:
+        """Rows of the texts that an entry wants to be fed."""
+        if isinstance(entry, DrawEntry) and entry.kept is not None:
+            return self._takes(entry, count)
+        records = self.rows.blank(count)
+        records["owner"] = entry.number
+        records["token"] = -1
+        records["place"] = self._contexts.fork(self._contexts.root, count)
         if isinstance(entry, ReadEntry):
-            self._begin(entry, len(records))
-            places = entry.next(len(records))
+            self._begin(entry, count)
             records["kind"] = READ
-            records["index"] = places
+            records["index"] = places = entry.next(count)
             table.give(records, [entry.read.texts[place] for place in places])
-            records["place"] = self._contexts.fork(self._contexts.root, len(records))
-            return
+            return records
         assert isinstance(entry, DrawEntry)
-        if entry.kept is not None:
-            self._fill_takes(records, entry)
-            return
         entry.is_prefix_out = True
         records["kind"] = PREFIX
         table.give(records, [entry.draw.prefix])
-        records["place"] = self._contexts.fork(self._contexts.root, 1)
+        return records
 
     def _add_draws(self, draws: Sequence[tuple[DrawEntry, int]]) -> None:
         """Rows for the drafts of several entries: filled in together, since a call may have just one."""
-        counts = [count for _, count in draws]
-        records = self.rows.blank(sum(counts))
-        columns = np.array([entry.columns for entry, _ in draws], table.SHARED)
-        if len(records) > len(draws):
-            columns = np.repeat(columns, counts)
-        for name in table.SHARED.names or ():
-            records[name] = columns[name]
+        records = self.rows.begun([(entry.packed, count) for entry, count in draws])
         begun = [entry.drafts.begin(count) for entry, count in draws]
         records["index"] = np.concatenate([indices for indices, _ in begun])
         records["attempt"] = np.concatenate([attempts for _, attempts in begun])
-        records["kind"] = DRAW
-        records["token"] = -1
         end = 0
         single = np.ones(len(records), np.bool_)
         for (entry, count), (indices, attempts) in zip(draws, begun, strict=True):
@@ -206,7 +224,7 @@ class Lane:
                 if records["simple"][end - 1] and not attempts.any():
                     self._give(records[part], *entry.first_draws(indices, self._after(entry)))
         if single.any():
-            alone = records[single]
+            alone = table.picked(records, single)
             place = (alone["seed"], alone["index"], alone["attempt"])
             steps = records["uniform"].shape[1]
             records["uniform"][single] = table.make_uniforms(place, 0, steps)
@@ -229,15 +247,14 @@ class Lane:
         records["length"] += grows
         records["log_prob"] = np.where(grows | (ids == BOUNDARY), log_probs, 0.0)
 
-    def _fill_takes(self, records: Records, entry: DrawEntry) -> None:
-        records["place"] = self._contexts.fork(entry.kept, len(records))
-        columns = np.array([entry.columns], table.SHARED)
-        for name in table.SHARED.names or ():
-            records[name] = columns[name]
+    def _takes(self, entry: DrawEntry, count: int) -> Records:
+        records = self.rows.begun([(entry.packed, count)])
+        records["place"] = self._contexts.fork(entry.kept, count)
         taken: Mapping[int, Sequence[int]] = {
             number: self._vocabulary.encode(one.text)
-            for number, one in entry.begin_taking(len(records)).items()
+            for number, one in entry.begin_taking(count).items()
         }
         records["kind"] = TAKE
         records["index"] = list(taken)
         table.give(records, list(taken.values()))
+        return records

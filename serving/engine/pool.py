@@ -1,5 +1,6 @@
-"""Numbered things with a column an attribute: arrays that grow together up to a limit."""
+"""Numbered things with a column an attribute: arrays of which only what was taken takes memory."""
 
+import mmap
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,63 +9,81 @@ import numpy.typing as npt
 
 from serving.engine.sampling import Bool, Int64
 
-Column = tuple[Any, tuple[int, ...], int | None]
-"""Dtype, shape of one value, and what it is at first; None for whatever was there before."""
+Column = tuple[Any, tuple[int, ...]]
+"""Dtype, and shape of one value."""
 
 
 class Pool:
     """Columns of equal length, and which of their places are taken.
 
+    Memory is had of the system a page at a time, as places are taken for the first time: nothing is copied as
+    it grows, nor zeroed in advance.
+
     Args:
-        columns: by name.
+        columns: by name; whatever was there before is found in a place that is taken.
+        cleared: other columns, which are 0 there.
         most: places that there may be.
     """
 
-    def __init__(self, columns: Mapping[str, Column], most: int) -> None:
-        self._columns = columns
+    def __init__(
+        self, columns: Mapping[str, Column], cleared: Mapping[str, Column], most: int
+    ) -> None:
         self._most = most
-        self._arrays = {name: _filled(0, column) for name, column in columns.items()}
+        self._cleared = list(cleared)
+        self._arrays = {
+            name: _zeros(most, column) for name, column in {**columns, **cleared}.items()
+        }
+        self._is_taken: Bool = np.zeros(most, np.bool_)
         self._free: list[int] = []
-        self.is_taken: Bool = np.zeros(0, np.bool_)
+        self._high = 0  # no place from here on was ever taken
 
     def __getitem__(self, name: str) -> npt.NDArray[Any]:
         return self._arrays[name]
 
     def __len__(self) -> int:
-        return len(self.is_taken) - len(self._free)
+        return self._high - len(self._free)
 
     @property
     def room(self) -> int:
         """How many more places may be taken."""
         return self._most - len(self)
 
+    @property
+    def taken(self) -> Int64:
+        """The places that are taken."""
+        return np.flatnonzero(self._is_taken[: self._high])
+
     def take(self, count: int) -> Int64:
-        """So many places, every column as at first; more than `most` where `room` does not suffice."""
-        if count > len(self._free):
-            self._grow(count - len(self._free))
-        places = np.array([self._free.pop() for _ in range(count)], np.int64)
-        self.is_taken[places] = True
+        """So many places; more than `most` where `room` does not suffice."""
+        again = min(count, len(self._free))
+        first, self._high = self._high, self._high + count - again
+        if self._high > len(self._is_taken):
+            self._grow(first, self._high + self._high // 8)
+        old = self._free[len(self._free) - again :]
+        del self._free[len(self._free) - again :]
+        places = np.array([*old, *range(first, self._high)], np.int64)
+        self._is_taken[places] = True
         return places
 
-    def _grow(self, at_least: int) -> None:
-        old = len(self.is_taken)
-        new = max(min(self._most, max(old * 2, 64)), old + at_least)
-        for name, column in self._columns.items():
-            self._arrays[name] = np.concatenate([self[name], _filled(new - old, column)])
-        self.is_taken = np.concatenate([self.is_taken, np.zeros(new - old, np.bool_)])
-        self._free.extend(range(new - 1, old - 1, -1))
+    def _grow(self, used: int, length: int) -> None:
+        for name, array in self._arrays.items():
+            self._arrays[name] = _zeros(length, (array.dtype, array.shape[1:]))
+            self._arrays[name][:used] = array[:used]
+        self._is_taken = np.resize(self._is_taken, length)
+        self._is_taken[used:] = False
 
     def give(self, places: Int64) -> None:
         """Give places back."""
-        for name, (_, _, initial) in self._columns.items():
-            if initial is not None:
-                self._arrays[name][places] = initial
-        self.is_taken[places] = False
+        for name in self._cleared:
+            self._arrays[name][places] = 0
+        self._is_taken[places] = False
         self._free.extend(places.tolist())
 
 
-def _filled(count: int, column: Column) -> npt.NDArray[Any]:
-    dtype, shape, initial = column
-    if initial is None:
-        return np.empty((count, *shape), dtype)
-    return np.full((count, *shape), initial, dtype)
+def _zeros(count: int, column: Column) -> npt.NDArray[Any]:
+    """An array that is 0, by pages of its own: numpy's come in blocks of 2 MiB where the system has them."""
+    dtype, shape = column
+    elements = count * int(np.prod(shape, dtype=np.int64))
+    size = max(elements * np.dtype(dtype).itemsize, 1)
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return np.frombuffer(memory, dtype, elements).reshape(count, *shape)

@@ -12,16 +12,14 @@ from time import perf_counter
 
 import numpy as np
 
-from serving.engine.contexts import Context, Float32
+from serving.engine.contexts import NOWHERE, Context, Float32
 from serving.engine.device_session import DeviceSession, Slab, padded
 from serving.engine.moves import Block
 from serving.engine.sampling import Bool, Int64
 from serving.engine.timed import StepClock
 
-ARRIVING = -1
-"""The slab of a row whose state is on the host yet."""
-NOWHERE = -2
-"""That of a place that nobody has."""
+ARRIVING = -2
+"""The slab of a row whose state is on the host yet; NOWHERE is that of a place that nobody has."""
 
 
 class Resident:
@@ -85,6 +83,10 @@ class Resident:
     def logits(self, places: Int64) -> Float32:
         """See Contexts."""
         return self._logits[places]
+
+    def known(self, places: Int64, tokens: Int64) -> Int64:
+        """See Contexts."""
+        return np.full(len(places), NOWHERE)
 
     def advance(self, places: Int64, tokens: Int64) -> tuple[Int64, Bool]:
         """See Contexts."""

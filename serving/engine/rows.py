@@ -4,6 +4,7 @@ Knows nothing of requests or models: `owner` and `place` are numbers that the en
 B is the number of rows, W the longest text.
 """
 
+import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ Records = npt.NDArray[Any]
 AHEAD = 32
 """Uniform numbers are made for so many steps at once, unless strings are shorter."""
 
+_CODES = {"i": "q", "u": "Q", "f": "d", "b": "?"}
+
 # What becomes of a row:
 DRAW = 0  # a draft: it draws on after its job's prefix
 PREFIX = 1  # its given text is a job's prefix, whose context all drafts of the job begin with
@@ -31,59 +34,58 @@ def ahead(longest: int) -> int:
     return min(longest + 1, AHEAD)
 
 
-def record_type(longest: int) -> np.dtype[np.void]:
-    """A row's fields; `longest` is of a text."""
-    return np.dtype(
-        [
-            ("owner", np.int64),
-            ("kind", np.int64),
-            ("simple", np.bool_),  # a draft without bounds, whose settings change nothing
-            ("bounded", np.bool_),  # draws only what its bounds allow
-            ("watched", np.bool_),  # is given up as soon as it cannot be accepted any more
-            ("place", np.int64),  # the context after the first `at` tokens
-            ("token", np.int64),  # what it is to see next; -1 if that is still to be chosen
-            ("at", np.int64),  # how many tokens the model has seen, the boundary not counted
-            ("first", np.int64),  # length of the prefix
-            ("given", np.int64),  # how many tokens of the text were there from the start
-            ("length", np.int64),  # how many tokens of the text count
-            ("max_length", np.int64),
-            ("state", np.int64),  # of the automaton of those
-            ("index", np.uint64),
-            ("attempt", np.uint64),
-            ("seed", np.uint64),
-            ("temperature", np.float64),
-            ("top_k", np.int64),
-            ("top_p", np.float64),
-            ("min_p", np.float64),
-            ("log_prob", np.float64),
-            ("sampling_log_prob", np.float64),
-            ("log_weight", np.float64),
-            ("uniform", np.float64, (ahead(longest),)),
-            ("text", np.int32, (longest + 1,)),
-        ]
-    )
-
-
 SHARED = np.dtype(
     [
         ("owner", np.int64),
-        ("first", np.int64),
-        ("given", np.int64),
-        ("length", np.int64),
-        ("at", np.int64),
+        ("token", np.int64),  # what it is to see next; -1 if that is still to be chosen
+        ("at", np.int64),  # how many tokens the model has seen, the boundary not counted
+        ("first", np.int64),  # length of the prefix
+        ("given", np.int64),  # how many tokens of the text were there from the start
+        ("length", np.int64),  # how many tokens of the text count
         ("max_length", np.int64),
+        ("state", np.int64),  # of the automaton of those
         ("seed", np.uint64),
         ("temperature", np.float64),
         ("top_k", np.int64),
         ("top_p", np.float64),
         ("min_p", np.float64),
-        ("bounded", np.bool_),
-        ("watched", np.bool_),
-        ("state", np.int64),
-        ("simple", np.bool_),
+        ("simple", np.bool_),  # a draft without bounds, whose settings change nothing
+        ("bounded", np.bool_),  # draws only what its bounds allow
+        ("watched", np.bool_),  # is given up as soon as it cannot be accepted any more
     ]
 )
-"""What all rows that go on from a job's prefix have in common."""
+"""What all rows that go on from a job's prefix begin with: the first fields of a record."""
+_PACKED = struct.Struct("=" + "".join(_CODES[kind.kind] for kind, _ in SHARED.fields.values()))
+
+
+def record_type(longest: int) -> np.dtype[np.void]:
+    """A row's fields; `longest` is of a text."""
+    own = [
+        ("kind", np.int64),
+        ("place", np.int64),  # the context after the first `at` tokens
+        ("index", np.uint64),
+        ("attempt", np.uint64),
+        ("log_prob", np.float64),
+        ("sampling_log_prob", np.float64),
+        ("log_weight", np.float64),
+        ("uniform", np.float64, (ahead(longest),)),
+        ("text", np.int32, (longest + 1,)),
+    ]
+    return np.dtype([*SHARED.descr, *own], align=True)
+
+
+def picked(records: Records, rows: Bool | Int64) -> Records:
+    """A copy of some records; numpy itself would copy them field by field."""
+    return _raw(records)[rows].view(records.dtype)
+
+
+def put(records: Records, rows: Bool | Int64 | slice, values: Records) -> None:
+    """Set some records."""
+    _raw(records)[rows] = _raw(values)
+
+
+def _raw(records: Records) -> npt.NDArray[Any]:
+    return records.view(np.dtype((np.void, records.dtype.itemsize)))
 
 
 class Rows:
@@ -110,9 +112,15 @@ class Rows:
         """New records to fill in and `add`."""
         return np.zeros(count, self._records.dtype)
 
+    def begun(self, counts: Sequence[tuple[bytes, int]]) -> Records:
+        """New records to fill in and `add`: so many of each that `packed` made."""
+        rest = bytes(self._records.dtype.itemsize - _PACKED.size)
+        every = bytearray().join([(shared + rest) * count for shared, count in counts])
+        return np.frombuffer(every, self._records.dtype)
+
     def add(self, records: Records) -> None:
         """Let rows in."""
-        self._records[self._count : self._count + len(records)] = records
+        put(self._records, slice(self._count, self._count + len(records)), records)
         self._count += len(records)
 
     def remove(self, gone: Bool) -> None:
@@ -120,8 +128,13 @@ class Rows:
         stay = np.flatnonzero(~gone)
         holes = np.flatnonzero(gone[: len(stay)])
         if len(holes):
-            self._records[holes] = self._records[stay[-len(holes) :]]
+            put(self._records, holes, picked(self._records, stay[-len(holes) :]))
         self._count = len(stay)
+
+
+def packed(shared: tuple[Any, ...]) -> bytes:
+    """The beginning of a record, of its SHARED fields."""
+    return _PACKED.pack(*shared)
 
 
 def give(records: Records, texts: Sequence[Sequence[int]]) -> None:
@@ -152,7 +165,7 @@ def uniforms(records: Records) -> Float64:
     step = records["length"] - records["first"]  # [B]
     used_up = np.flatnonzero((step >= count) & (step % count == 0))
     if len(used_up):
-        rows = records[used_up]
+        rows = picked(records, used_up)
         place = (rows["seed"], rows["index"], rows["attempt"])
         records["uniform"][used_up] = make_uniforms(place, step[used_up], count)
     number: Float64 = records["uniform"][np.arange(len(records)), step % count]

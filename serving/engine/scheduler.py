@@ -110,12 +110,12 @@ class FairQueue:
             return free
         return min(max(free // len(self._waiting), QUANTUM), free, max(self._half - job.held, 0))
 
-    def settle(self, job: Asking, work: int) -> None:
-        """One of a job's rows has ended with so much work done; it may ask for others."""
-        job.held -= 1
+    def settle(self, job: Asking, work: int, rows: int = 1) -> None:
+        """Some of a job's rows have ended with so much work done; it may ask for others."""
+        job.held -= rows
         if job.caller in self._accounts:
             # Its place in the order is corrected when it is next pushed, which is soon enough.
-            self._accounts[job.caller].work -= job.cost - work
+            self._accounts[job.caller].work -= rows * job.cost - work
         self.add(job)
         if len(self._accounts) > REMEMBERED:
             self._accounts = {c: a for c, a in self._accounts.items() if a.jobs}

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from serving.engine.contexts import Context, Float32
+from serving.engine.contexts import NOWHERE, Context, Float32
 from serving.engine.figures import TreeFigures
 from serving.engine.pool import Pool
 from serving.engine.sampling import Bool, Int64
 from serving.engine.stepping import States, StepSession
 
 ROOT = 0
-NONE = -1
+NONE = 0
+"""No node, where a child is meant, which the root never is; no slot, since the first is set aside."""
 SHARE = 8
 """When there is no room, this part of all leaves, or of all states, goes at once."""
 
@@ -49,23 +50,22 @@ class Tree:
         self._vocabulary = len(session.manifest.vocabulary)
         v = (self._vocabulary,)
         columns = {
-            "logits": (np.float32, v, None),
-            "child": (np.int32, v, NONE),
-            "parent": (np.int32, (), NONE),
-            "token": (np.int32, (), 0),
-            "children": (np.int32, (), 0),
-            "used": (np.int64, (), 0),
-            "slot": (np.int32, (), NONE),
+            "logits": (np.float32, v),
+            "parent": (np.int32, ()),
+            "token": (np.int32, ()),
+            "used": (np.int64, ()),
         }
+        cleared = {"child": (np.int32, v), "children": (np.int32, ()), "slot": (np.int32, ())}
         specs = session.manifest.states
-        states = {str(i): (spec.dtype, spec.shape, None) for i, spec in enumerate(specs)}
+        states = {str(i): (spec.dtype, spec.shape) for i, spec in enumerate(specs)}
         self._state_names = list(states)
         least = 4 * most + 64
         self._node_bytes = 8 * v[0] + 28
         self._state_bytes = sum(spec.bytes_per_row for spec in specs) + 4
-        self._nodes = Pool(columns, max(budget // 2 // self._node_bytes, least))
-        slots = {"node": (np.int32, (), NONE), **states}
-        self._slots = Pool(slots, max(budget // 2 // self._state_bytes, least))
+        self._nodes = Pool(columns, cleared, max(budget // 2 // self._node_bytes, least))
+        slots = {"node": (np.int32, ()), **states}
+        self._slots = Pool(slots, {}, 1 + max(budget // 2 // self._state_bytes, least))
+        self._slots.take(1)
         self._clock = 0
         self._scratch: dict[str, npt.NDArray[Any]] = {}
         self.steps = self.hits = 0
@@ -100,7 +100,15 @@ class Tree:
     @property
     def bytes_used(self) -> int:
         """Memory of the nodes and states that are there."""
-        return len(self._nodes) * self._node_bytes + len(self._slots) * self._state_bytes
+        return len(self._nodes) * self._node_bytes + (len(self._slots) - 1) * self._state_bytes
+
+    def known(self, places: Int64, tokens: Int64) -> Int64:
+        """See Contexts."""
+        after = self._nodes["child"][places, tokens].astype(np.int64)
+        there = after != NONE
+        self._nodes["used"][after[there]] = self._clock
+        self.hits += int(np.count_nonzero(there))
+        return np.where(there, after, NOWHERE)
 
     def advance(self, places: Int64, tokens: Int64) -> tuple[Int64, Bool]:
         """See Contexts."""
@@ -180,11 +188,10 @@ class Tree:
 
     def _drop_leaves(self, sources: Int64) -> None:
         """Make room for nodes."""
-        old = self._nodes.is_taken & (self._nodes["children"] == 0)
-        old &= self._nodes["used"] < self._clock
-        old[[ROOT, *sources.tolist()]] = False
-        old[self._in_use()] = False
-        leaves = _oldest(np.flatnonzero(old), self._nodes["used"], len(sources))
+        taken = self._nodes.taken
+        old = taken[(self._nodes["children"][taken] == 0) & (self._nodes["used"][taken] < self._clock)]
+        old = np.setdiff1d(old, np.concatenate([[ROOT], sources, self._in_use()]))
+        leaves = _oldest(old, self._nodes["used"], len(sources))
         parents = self._nodes["parent"][leaves]
         np.subtract.at(self._nodes["children"], parents, 1)
         self._nodes["child"][parents, self._nodes["token"][leaves]] = NONE
@@ -194,7 +201,8 @@ class Tree:
 
     def _drop_states(self, at_least: int) -> None:
         """Make room for states; the root's stay, from which all others can be had again."""
-        taken = np.flatnonzero(self._slots.is_taken & (self._slots["node"] != ROOT))
+        taken = self._slots.taken[1:]
+        taken = taken[self._slots["node"][taken] != ROOT]
         slots = _oldest(taken, self._nodes["used"][self._slots["node"]], at_least)
         self._nodes["slot"][self._slots["node"][slots]] = NONE
         self._slots.give(slots)
