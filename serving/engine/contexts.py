@@ -95,13 +95,14 @@ class Private:
 
     def fork(self, kept: Context, count: int) -> Int64:
         """See Contexts."""
-        high = len(self._logits)
-        lacking = max(count - len(self._free), 0)
-        if lacking:
+        lacking = count - len(self._free)
+        if lacking > 0:
+            high = len(self._logits)
             self._logits = _longer(self._logits, lacking)
             self._states = tuple(_longer(state, lacking) for state in self._states)
-            self._free.extend(range(high + lacking - 1, high - 1, -1))
-        places = np.array([self._free.pop() for _ in range(count)], np.int64)
+            self._free.extend(range(high, high + lacking))
+        places = np.array(self._free[-count:], np.int64)
+        del self._free[-count:]
         self._own()
         self._logits[places] = kept.logits
         for state, value in zip(self._states, kept.states, strict=True):

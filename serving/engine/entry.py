@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from serving.constraints.remaining import Remaining
-from serving.engine import sampling
 from serving.engine.drafts import Drafts, FreeDrafts, Taken, drafts_of
 from serving.engine.job import (
     Draw,
@@ -20,14 +19,12 @@ from serving.engine.job import (
     Sample,
     Shortfall,
 )
-from serving.engine.philox import UInt64
-from serving.engine.rows import ahead, make_uniforms, packed
-from serving.engine.sampling import Drawn, Float64, Int64
+from serving.engine.ready import Ready
+from serving.engine.rows import packed
+from serving.engine.sampling import Float64
 from serving.errors import ServingError
 from serving.vocabulary import Vocabulary
 
-MADE_AT_ONCE = 128
-"""Drafts whose uniform numbers are made together."""
 MAX_REMAINING = 100_000
 """Prefixes that drawing without replacement may keep for one job; after that there are no more attempts."""
 
@@ -79,6 +76,7 @@ class DrawEntry(Entry):
 
     Attributes:
         kept: the context that all drafts go on from; None until the prefix has been run.
+        ready: the rows of first attempts.
         remaining: what is left to draw, once drafts are drawn without replacement.
         to_take: texts that are to be taken out of it before the next draft.
         ended: how many samples have become certain that end by themselves.
@@ -99,10 +97,7 @@ class DrawEntry(Entry):
         self.ended = self.cut = 0
         self._takes = 0
         self._samples: list[Sample] = []
-        self._longest = longest
-        self._made_from = 0
-        self._made: Float64 = np.zeros((0, 0))
-        self._first: Drawn | None = None
+        self.ready = Ready(job, longest)
 
     @property
     def packed(self) -> bytes:
@@ -218,36 +213,6 @@ class DrawEntry(Entry):
         assert self.remaining is not None
         path = ids[len(self.draw.prefix) :]
         self.remaining.take(path, ended=ended, cut=cut and len(ids) == self.draw.max_length)
-
-    def uniforms(self, indices: UInt64, attempts: UInt64) -> Float64:
-        """The first numbers of drafts, [B, AHEAD]; first attempts have theirs made in advance."""
-        count = ahead(self._longest)
-        if attempts.any():
-            return make_uniforms((self._seeds(len(indices)), indices, attempts), 0, count)
-        begin, end = int(indices[0]), int(indices[-1]) + 1
-        if begin < self._made_from or end > self._made_from + len(self._made):
-            most = min(max(end - begin, MADE_AT_ONCE), self.draw.n - begin)
-            block = np.arange(begin, begin + most, dtype=np.uint64)
-            place = (self._seeds(most), block, np.zeros_like(block))
-            self._made_from, self._made = begin, make_uniforms(place, 0, count)
-            self._first = None
-        return self._made[begin - self._made_from : end - self._made_from]
-
-    def first_draws(self, indices: UInt64, logits: Float32) -> tuple[Int64, Float64]:
-        """The first tokens of simple drafts at their first attempts, and their log-probabilities: [B] each.
-
-        Args:
-            indices: of the drafts, whose `uniforms` were made.
-            logits: after the prefix, [V].
-        """
-        if self._first is None:
-            every = np.broadcast_to(logits, (len(self._made), len(logits)))
-            self._first = sampling.draw(every, None, self._made[:, 0])
-        part = slice(int(indices[0]) - self._made_from, int(indices[-1]) + 1 - self._made_from)
-        return self._first.ids[part], self._first.log_prob[part]
-
-    def _seeds(self, count: int) -> UInt64:
-        return np.full(count, self.draw.parameters.seed, np.uint64)
 
     def _takeable(self, vocabulary: Vocabulary) -> list[Taken]:
         """What of the taken texts could be drawn at all."""

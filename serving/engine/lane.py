@@ -14,13 +14,12 @@ from serving.engine.contexts import NOWHERE, Contexts, Float32
 from serving.engine.endings import Endings
 from serving.engine.entry import DrawEntry, Entry, ReadEntry
 from serving.engine.job import Job
+from serving.engine.philox import UInt64
 from serving.engine.rows import DRAW, PREFIX, READ, TAKE, Records, Rows
-from serving.engine.sampling import Bool, Float64, Int64
+from serving.engine.sampling import Bool
 from serving.engine.scheduler import FairQueue
 from serving.engine.solo import run_alone
 from serving.manifest import Manifest
-from serving.vocabulary import BOUNDARY
-
 
 ROUNDS = 8
 """So many characters at most come of what is known already before the model takes a step, ..."""
@@ -206,49 +205,43 @@ class Lane:
         return records
 
     def _add_draws(self, draws: Sequence[tuple[DrawEntry, int]]) -> None:
-        """Rows for the drafts of several entries: filled in together, since a call may have just one."""
-        records = self.rows.begun([(entry.packed, count) for entry, count in draws])
-        begun = [entry.drafts.begin(count) for entry, count in draws]
-        records["index"] = np.concatenate([indices for indices, _ in begun])
-        records["attempt"] = np.concatenate([attempts for _, attempts in begun])
-        end = 0
-        single = np.ones(len(records), np.bool_)
-        for (entry, count), (indices, attempts) in zip(draws, begun, strict=True):
-            part = slice(end, end := end + count)
-            records["place"][part] = self._contexts.fork(entry.kept, count)
-            if entry.draw.prefix:
-                records["text"][part, : len(entry.draw.prefix)] = entry.draw.prefix
-            if entry.draw.n > 1:
-                single[part] = False
-                records["uniform"][part] = entry.uniforms(indices, attempts)
-                if records["simple"][end - 1] and not attempts.any():
-                    self._give(records[part], *entry.first_draws(indices, self._after(entry)))
-        if single.any():
-            alone = table.picked(records, single)
-            place = (alone["seed"], alone["index"], alone["attempt"])
-            steps = records["uniform"].shape[1]
-            records["uniform"][single] = table.make_uniforms(place, 0, steps)
+        """Rows for the drafts of several entries."""
         begin = len(self.rows)
-        self.rows.add(records)
-        done = (records["token"] >= 0) & (records["length"] == records["first"])
+        others = []
+        for entry, count in draws:
+            indices, attempts = entry.drafts.begin(count)
+            if entry.draw.n == 1 or entry.remaining is not None or attempts.any():
+                others.append((entry, indices, attempts))
+                continue
+            logits = self._contexts.logits_of(entry.kept)
+            records = entry.ready.take(entry.packed, indices, logits)
+            records["place"] = self._contexts.fork(entry.kept, count)
+            self.rows.add(records)
+        if others:
+            self.rows.add(self._made_together(others))
+        live = self.rows.live[begin:]
+        done = (live["token"] >= 0) & (live["length"] == live["first"])
         if done.any():
             self._let_out(begin, done)
 
-    def _after(self, entry: DrawEntry) -> Float32:
-        return self._contexts.logits_of(entry.kept)
-
-    @staticmethod
-    def _give(records: Records, ids: Int64, log_probs: Float64) -> None:
-        """Give rows their first tokens; one that ends or is cut there does not grow."""
-        first = records["first"][0]
-        grows = (ids != BOUNDARY) & (first < records["max_length"])
-        records["token"] = ids
-        records["text"][:, first] = ids
-        records["length"] += grows
-        records["log_prob"] = np.where(grows | (ids == BOUNDARY), log_probs, 0.0)
+    def _made_together(self, begun: Sequence[tuple[DrawEntry, UInt64, UInt64]]) -> Records:
+        """Rows of several entries: made together, since a call may have just one."""
+        counts = [(entry.packed, len(indices)) for entry, indices, _ in begun]
+        records = table.begun(self.rows.kind, counts)
+        records["index"] = np.concatenate([indices for _, indices, _ in begun])
+        records["attempt"] = np.concatenate([attempts for _, _, attempts in begun])
+        table.fill_uniforms(records)
+        forks = [self._contexts.fork(entry.kept, len(indices)) for entry, indices, _ in begun]
+        records["place"] = np.concatenate(forks)
+        end = 0
+        for entry, indices, _ in begun:
+            part = slice(end, end := end + len(indices))
+            if entry.draw.prefix:
+                records["text"][part, : len(entry.draw.prefix)] = entry.draw.prefix
+        return records
 
     def _takes(self, entry: DrawEntry, count: int) -> Records:
-        records = self.rows.begun([(entry.packed, count)])
+        records = table.begun(self.rows.kind, [(entry.packed, count)])
         records["place"] = self._contexts.fork(entry.kept, count)
         taken: Mapping[int, Sequence[int]] = {
             number: self._vocabulary.encode(one.text)

@@ -6,6 +6,7 @@ B is the number of rows, W the longest text.
 
 import struct
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -55,9 +56,10 @@ SHARED = np.dtype(
     ]
 )
 """What all rows that go on from a job's prefix begin with: the first fields of a record."""
-_PACKED = struct.Struct("=" + "".join(_CODES[kind.kind] for kind, _ in SHARED.fields.values()))
+_PACKED = struct.Struct("=" + "".join(_CODES[SHARED[name].kind] for name in SHARED.names or ()))
 
 
+@cache
 def record_type(longest: int) -> np.dtype[np.void]:
     """A row's fields; `longest` is of a text."""
     own = [
@@ -85,14 +87,27 @@ def put(records: Records, rows: Bool | Int64 | slice, values: Records) -> None:
 
 
 def _raw(records: Records) -> npt.NDArray[Any]:
-    return records.view(np.dtype((np.void, records.dtype.itemsize)))
+    return records.view(_raw_type(records.dtype.itemsize))
+
+
+@cache
+def _raw_type(size: int) -> np.dtype[np.void]:
+    return np.dtype((np.void, size))
+
+
+def begun(kind: np.dtype[np.void], counts: Sequence[tuple[bytes, int]]) -> Records:
+    """New records: so many of each that `packed` made."""
+    rest = bytes(kind.itemsize - _PACKED.size)
+    every = bytearray().join([(shared + rest) * count for shared, count in counts])
+    return np.frombuffer(every, kind)
 
 
 class Rows:
-    """Records of B rows at most; the first `len` of them are running."""
+    """Records of B rows at most, of a `kind`; the first `len` of them are running."""
 
     def __init__(self, longest: int, most: int) -> None:
-        self._records = np.zeros(most, record_type(longest))
+        self.kind = record_type(longest)
+        self._records = np.zeros(most, self.kind)
         self._count = 0
 
     def __len__(self) -> int:
@@ -110,13 +125,7 @@ class Rows:
 
     def blank(self, count: int) -> Records:
         """New records to fill in and `add`."""
-        return np.zeros(count, self._records.dtype)
-
-    def begun(self, counts: Sequence[tuple[bytes, int]]) -> Records:
-        """New records to fill in and `add`: so many of each that `packed` made."""
-        rest = bytes(self._records.dtype.itemsize - _PACKED.size)
-        every = bytearray().join([(shared + rest) * count for shared, count in counts])
-        return np.frombuffer(every, self._records.dtype)
+        return np.zeros(count, self.kind)
 
     def add(self, records: Records) -> None:
         """Let rows in."""
@@ -159,10 +168,19 @@ def make_uniforms(place: tuple[UInt64, UInt64, UInt64], first: Int64 | int, coun
     return philox.uniforms(seed, index, attempt, steps.ravel()).reshape(rows, count)
 
 
+def fill_uniforms(records: Records) -> None:
+    """Make the numbers of rows that begin."""
+    place = (records["seed"], records["index"], records["attempt"])
+    records["uniform"] = make_uniforms(place, 0, records["uniform"].shape[1])
+
+
 def uniforms(records: Records) -> Float64:
     """Each row's number for its next step, [B]; makes more where they are used up."""
     count = records["uniform"].shape[1]
     step = records["length"] - records["first"]  # [B]
+    if count == records["text"].shape[1]:  # they are enough for the longest
+        ready: Float64 = records["uniform"][np.arange(len(records)), step]
+        return ready
     used_up = np.flatnonzero((step >= count) & (step % count == 0))
     if len(used_up):
         rows = picked(records, used_up)

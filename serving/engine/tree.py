@@ -189,7 +189,9 @@ class Tree:
     def _drop_leaves(self, sources: Int64) -> None:
         """Make room for nodes."""
         taken = self._nodes.taken
-        old = taken[(self._nodes["children"][taken] == 0) & (self._nodes["used"][taken] < self._clock)]
+        old = taken[
+            (self._nodes["children"][taken] == 0) & (self._nodes["used"][taken] < self._clock)
+        ]
         old = np.setdiff1d(old, np.concatenate([[ROOT], sources, self._in_use()]))
         leaves = _oldest(old, self._nodes["used"], len(sources))
         parents = self._nodes["parent"][leaves]
