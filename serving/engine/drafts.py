@@ -207,6 +207,10 @@ class FreeDrafts:
         """Take a draft that has come to its end."""
         self._finished[draft.index] = draft
 
+    def finish_all(self, drafts: list[Sample]) -> None:
+        """Take several."""
+        self._finished.update((draft.index, draft) for draft in drafts)
+
     def reject(self, draft: Sample, reason: str) -> None:
         """Never called."""
         raise AssertionError(reason)

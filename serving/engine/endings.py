@@ -2,13 +2,18 @@
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from serving.engine.choices import HOPELESS, SPENT
 from serving.engine.contexts import Contexts, Float32
+from serving.engine.drafts import FreeDrafts
 from serving.engine.entry import DrawEntry, Entry, ReadEntry
 from serving.engine.job import FinishReason, Sample, Shortfall
 from serving.engine.rows import DRAW, PREFIX, READ, Records, picked
 from serving.engine.sampling import Bool
 from serving.vocabulary import BOUNDARY, Vocabulary
+
+_REASONS = (FinishReason.MAX_LENGTH, FinishReason.END)
 
 
 class Endings:
@@ -36,36 +41,59 @@ class Endings:
             self._finish_drafts(records, drawn)
         else:
             assert logits is not None
-            self._finish_drafts(picked(records, drafts), drawn)
+            if drafts.any():
+                self._finish_drafts(picked(records, drafts), drawn)
             self._finish_others(picked(records, ~drafts), logits[done][~drafts], drawn)
         return [number for number, entry in drawn.items() if entry.settle(self._vocabulary)]
 
     def _finish_drafts(self, records: Records, drawn: dict[int, DrawEntry]) -> None:
-        columns = [records[name].tolist() for name in _SAMPLE]
-        texts = self._vocabulary.decode_rows(records["text"], columns[0])
-        for row, (text, length, owner, token, first, simple, index, attempt, *sums) in enumerate(
-            zip(texts, *columns, strict=True)
+        samples = self._samples(records)
+        tokens, owners = records["token"].tolist(), records["owner"].tolist()
+        characters = records["length"] - records["first"] + (records["token"] == BOUNDARY)
+        if owners.count(owners[0]) == len(owners) and self._finish_free(
+            self._draw_entry(owners[0], drawn), samples, int(characters.sum())
+        ):
+            return
+        for row, (owner, token, sample, many) in enumerate(
+            zip(owners, tokens, samples, characters.tolist(), strict=True)
         ):
             entry = drawn.get(owner) or self._draw_entry(owner, drawn)
             if token == SPENT:
                 entry.drafts.shortfall = Shortfall.SPACE_EXHAUSTED
                 continue
-            ended = token == BOUNDARY
-            entry.drafts.usage.characters += length - first + ended
-            draft = Sample(
-                text,
-                index,
-                FinishReason.END if ended else FinishReason.MAX_LENGTH,
-                sums[0],
-                sums[0] if simple else sums[1],
-                sums[2],
-                attempt + 1,
-            )
-            ids = records["text"][row, :length].tolist() if entry.looks_at_ids else []
+            entry.drafts.usage.characters += many
+            text = records["text"][row, : records["length"][row]] if entry.looks_at_ids else ()
+            ids = [int(i) for i in text]
             if token == HOPELESS:
-                entry.give_up(draft, ids)
+                entry.give_up(sample, ids)
             else:
-                entry.finish_draft(draft, ids)
+                entry.finish_draft(sample, ids)
+
+    @staticmethod
+    def _finish_free(entry: DrawEntry, samples: list[Sample], characters: int) -> bool:
+        """Hand on all of them at once, if their entry takes every draft; whether it does."""
+        if not isinstance(entry.drafts, FreeDrafts) or entry.remaining is not None:
+            return False
+        entry.drafts.usage.characters += characters
+        entry.drafts.finish_all(samples)
+        return True
+
+    def _samples(self, records: Records) -> list[Sample]:
+        """What rows have drawn."""
+        ended = records["token"] == BOUNDARY
+        log_prob = records["log_prob"]
+        return list(
+            map(
+                Sample,
+                self._vocabulary.decode_rows(records["text"], records["length"].tolist()),
+                records["index"].tolist(),
+                map(_REASONS.__getitem__, ended.tolist()),
+                log_prob.tolist(),
+                np.where(records["simple"], log_prob, records["sampling_log_prob"]).tolist(),
+                records["log_weight"].tolist(),
+                (records["attempt"] + np.uint64(1)).tolist(),
+            )
+        )
 
     def _draw_entry(self, owner: int, drawn: dict[int, DrawEntry]) -> DrawEntry:
         entry = self._entries[owner]
@@ -89,9 +117,3 @@ class Endings:
             else:
                 ids = record["text"][: record["length"]].tolist()
                 entry.finish_taking(int(record["index"]), ids)
-
-
-_SAMPLE = (
-    *("length", "owner", "token", "first", "simple", "index", "attempt"),
-    *("log_prob", "sampling_log_prob", "log_weight"),
-)

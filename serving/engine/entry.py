@@ -148,11 +148,9 @@ class DrawEntry(Entry):
         was_sequential = self.drafts.is_sequential
         samples = self.drafts.accepted()
         if samples:
-            for sample in samples:
-                if sample.finish_reason is FinishReason.END:
-                    self.ended += 1
-                else:
-                    self.cut += 1
+            ended = sum(sample.finish_reason is FinishReason.END for sample in samples)
+            self.ended += ended
+            self.cut += len(samples) - ended
             if self.draw.sink is None:
                 self._samples.extend(samples)
             else:

@@ -21,10 +21,12 @@ from serving.engine.scheduler import FairQueue
 from serving.engine.solo import run_alone
 from serving.manifest import Manifest
 
-ROUNDS = 8
+ROUNDS = 4
 """So many characters at most come of what is known already before the model takes a step, ..."""
-MANY = 8
-"""... as long as one row in so many can go on by them."""
+MANY = 4
+"""... as long as one row in so many can go on by them ..."""
+WIDE = 64
+"""... and the step would be for fewer rows than these, beyond which it takes as long for each."""
 
 
 class Lane:
@@ -121,7 +123,7 @@ class Lane:
         live = self.rows.live
         after = self._contexts.known(live["place"], live["token"])
         moved = np.flatnonzero(after != NOWHERE)
-        if len(moved) * MANY <= len(live):
+        if len(moved) * MANY <= len(live) or len(live) - len(moved) > WIDE:
             return False
         live["place"][moved] = after[moved]
         live["at"][moved] += 1

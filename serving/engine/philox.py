@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 UInt64 = npt.NDArray[np.uint64]
 
-MULTIPLIERS = np.array([0xD2511F53, 0xCD9E8D57], np.uint64)
-WEYL = np.array([0x9E3779B9, 0xBB67AE85], np.uint64)
+MULTIPLIERS = np.array([[0xD2511F53], [0xCD9E8D57]], np.uint64)
+WEYL = np.array([[0x9E3779B9], [0xBB67AE85]], np.uint32)
 ROUNDS = 10
 _LOW = np.uint64(0xFFFFFFFF)
 _32 = np.uint64(32)
@@ -20,17 +20,20 @@ _32 = np.uint64(32)
 def philox4x32(counter: UInt64, key: UInt64) -> UInt64:
     """Four random 32-bit words for each counter: [4, N] from counters [4, N] and keys [2, N].
 
-    All words are held in uint64 with the upper half zero. Words 0 and 2 of the block are the ones
+    All words are given in uint64 with the upper half zero. Words 0 and 2 of the block are the ones
     that a round multiplies, so they are kept together, and so are 1 and 3.
     """
-    even, odd = counter[0::2], counter[1::2]  # [2, N] each
-    multipliers = MULTIPLIERS[:, None]
-    bumps = np.multiply.outer(np.arange(ROUNDS, dtype=np.uint64), WEYL)[:, :, None]
-    for round_key in (key + bumps) & _LOW:  # [ROUNDS, 2, N]
-        product = even * multipliers  # [2, N], 64 bits: high half, low half
-        even = (product[::-1] >> _32) ^ odd ^ round_key
-        odd = product[::-1] & _LOW
-    return np.stack([even[0], odd[0], even[1], odd[1]])  # [4, N]
+    even, odd = counter[0::2].astype(np.uint32), counter[1::2].astype(np.uint32)  # [2, N] each
+    round_key = key.astype(np.uint32)  # [2, N]
+    product = np.empty(key.shape, "<u8")
+    halves = product.view("<u4").reshape(*key.shape, 2)[::-1]  # [2, N, 2]: low, high; words swapped
+    for _ in range(ROUNDS):
+        np.multiply(even, MULTIPLIERS, out=product)
+        np.bitwise_xor(halves[..., 1], odd, out=even)
+        even ^= round_key
+        odd[:] = halves[..., 0]
+        round_key += WEYL  # modulo 2**32
+    return np.stack([even[0], odd[0], even[1], odd[1]]).astype(np.uint64)  # [4, N]
 
 
 def uniforms(
@@ -44,5 +47,8 @@ def uniforms(
     key = np.stack([seed & _LOW, seed >> _32])  # [2, N]
     words = philox4x32(np.stack([step, sample, attempt, np.zeros_like(step)]), key)  # [4, N]
     high, low = words[0] >> np.uint64(5), words[1] >> np.uint64(6)  # [N], 27 and 26 bits
-    mantissa: npt.NDArray[np.float64] = high.astype(np.float64) * 2.0**26 + low.astype(np.float64)
-    return mantissa / 2.0**53
+    mantissa: npt.NDArray[np.float64] = high.astype(np.float64)
+    mantissa *= 2.0**26
+    mantissa += low
+    mantissa /= 2.0**53
+    return mantissa
