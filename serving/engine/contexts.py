@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from serving.engine.sampling import Bool, Int64
+from serving.engine.sampling import Bool, Int64, Table
 from serving.engine.stepping import States, StepSession, initial_states
 from serving.errors import ServingError
 from serving.vocabulary import BOUNDARY
@@ -35,6 +35,7 @@ class Contexts(Protocol):
     """
 
     root: Any  # kept: after the boundary that starts every string
+    shared: bool = False  # whether what was computed for one row is there for others
 
     def fork(self, kept: Any, count: int) -> Int64:
         """Places for so many rows, all of them after the same text: [B]."""
@@ -49,7 +50,11 @@ class Contexts(Protocol):
         """Logits of the next character: [B, V]."""
 
     def known(self, places: Int64, tokens: Int64) -> Int64:
-        """Where rows are after one more token, [B], if nothing is to be computed for it, or else NOWHERE."""
+        """Where rows are after one more token, [B], if nothing is to be computed for it, or else NOWHERE.
+
+        They are always NOWHERE unless contexts are `shared`.
+        """
+        return np.full(len(places), NOWHERE)
 
     def advance(self, places: Int64, tokens: Int64) -> tuple[Int64, Bool]:
         """Let rows see one more token each.
@@ -60,6 +65,17 @@ class Contexts(Protocol):
 
     def release(self, places: Int64) -> None:
         """Rows have left."""
+
+    # A row that is alone:
+
+    def draw(self, place: int, uniform: float) -> tuple[int, float]:
+        """A plain draw of the next token, and its log-probability; `uniform` is in [0, 1)."""
+        return Table.of(self.logits(np.array([place]))[0]).draw(uniform)
+
+    def step(self, place: int, token: int) -> int:
+        """Where the row is after one more token; NOWHERE if it did not get there and is to ask again."""
+        after, moved = self.advance(np.array([place]), np.array([token]))
+        return int(after[0]) if moved[0] else NOWHERE
 
 
 def after_boundary(session: StepSession) -> Context:
@@ -76,7 +92,7 @@ def after_boundary(session: StepSession) -> Context:
     return Context(logits[0].copy(), tuple(state[0].copy() for state in states))
 
 
-class Private:
+class Private(Contexts):
     """Every row has its states for itself; nothing is computed once for two rows.
 
     A place is a slot in the arrays that the session gave last, so that a step copies nothing as long as
@@ -126,10 +142,6 @@ class Private:
     def logits(self, places: Int64) -> Float32:
         """See Contexts."""
         return self._logits[places]
-
-    def known(self, places: Int64, tokens: Int64) -> Int64:
-        """See Contexts."""
-        return np.full(len(places), NOWHERE)
 
     def advance(self, places: Int64, tokens: Int64) -> tuple[Int64, Bool]:
         """See Contexts."""

@@ -100,10 +100,11 @@ class Lane:
                 self._let_out(0, np.ones(1, np.bool_))
             return
         self._choose_all()
-        for _ in range(ROUNDS):  # lest a step be for less than it might
-            if not self._follow():
-                break
-            self._choose_all()
+        if self._contexts.shared:
+            for _ in range(ROUNDS):  # lest a step be for less than it might
+                if not self._follow():
+                    break
+                self._choose_all()
         live = self.rows.live
         if len(live):
             live["place"], moved = self._contexts.advance(live["place"], live["token"])

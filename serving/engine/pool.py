@@ -65,6 +65,15 @@ class Pool:
         self._is_taken[places] = True
         return places
 
+    def take_one(self) -> int:
+        """A place, where there is `room`."""
+        if self._free:
+            place = self._free.pop()
+        else:
+            place, self._high = self._high, self._high + 1
+        self._is_taken[place] = True
+        return place
+
     def _grow(self, used: int, length: int) -> None:
         for name, array in self._arrays.items():
             self._arrays[name] = _zeros(length, (array.dtype, array.shape[1:]))

@@ -12,7 +12,7 @@ from time import perf_counter
 
 import numpy as np
 
-from serving.engine.contexts import NOWHERE, Context, Float32
+from serving.engine.contexts import NOWHERE, Context, Contexts, Float32
 from serving.engine.device_session import DeviceSession, Slab, padded
 from serving.engine.moves import Block
 from serving.engine.sampling import Bool, Int64
@@ -22,7 +22,7 @@ ARRIVING = -2
 """The slab of a row whose state is on the host yet; NOWHERE is that of a place that nobody has."""
 
 
-class Resident:
+class Resident(Contexts):
     """Contexts on a device; see Contexts. B is the number of rows, R that of a slab.
 
     Args:
@@ -83,10 +83,6 @@ class Resident:
     def logits(self, places: Int64) -> Float32:
         """See Contexts."""
         return self._logits[places]
-
-    def known(self, places: Int64, tokens: Int64) -> Int64:
-        """See Contexts."""
-        return np.full(len(places), NOWHERE)
 
     def advance(self, places: Int64, tokens: Int64) -> tuple[Int64, Bool]:
         """See Contexts."""

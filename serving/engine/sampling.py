@@ -5,6 +5,7 @@ draw does not depend on its neighbours. `docs/sampling.md` is its specification.
 previews with the same function.
 """
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
@@ -215,22 +216,35 @@ def _draw_plainly(raw: Float64, uniform: Float64) -> Drawn:
     return Drawn(ids, log_prob, log_prob, np.zeros(len(ids)))
 
 
-def draw_one(logits: npt.NDArray[np.float32], uniform: float) -> tuple[int, float]:
-    """`draw` for one plain row, to the last bit the same: its id and log-probability.
+class Table(NamedTuple):
+    """A plain row made ready to be drawn from, however often."""
 
-    Args:
-        logits: [V], raw.
-        uniform: in [0, 1).
-    """
-    raw = logits.astype(np.float64)
-    top = raw.max()
-    weights = np.exp(raw - top)
-    cumulative = weights.cumsum()
-    total = cumulative[-1]
-    drawn = int(cumulative.searchsorted(uniform * total, "right"))
-    if drawn == len(weights):
-        drawn = int(np.flatnonzero(weights)[-1])  # see _passed
-    return drawn, float(raw[drawn] - (top + np.log(total)))
+    cumulative: list[float]  # [V]
+    log_probs: list[float]  # [V]
+    last: int  # the last id that has any weight
+
+    @classmethod
+    def of(cls, logits: npt.NDArray[np.float32]) -> Self:
+        """The table of raw logits, [V]."""
+        raw = logits.astype(np.float64)
+        top = raw.max()
+        weights = np.exp(raw - top)
+        cumulative = weights.cumsum()
+        log_probs = raw - (top + np.log(cumulative[-1]))
+        last = len(weights) - 1
+        if not weights[-1]:
+            last = int(np.flatnonzero(weights)[-1])
+        return cls(cumulative.tolist(), log_probs.tolist(), last)
+
+    def draw(self, uniform: float) -> tuple[int, float]:
+        """`draw` for one plain row, to the last bit the same: its id and log-probability.
+
+        Args:
+            uniform: in [0, 1).
+        """
+        drawn = bisect_right(self.cumulative, uniform * self.cumulative[-1])
+        drawn = min(drawn, self.last)  # see _passed
+        return drawn, self.log_probs[drawn]
 
 
 def _log_share(weights: Float64, ids: Int64) -> Float64:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from serving.engine import devices
 from serving.engine.arithmetic import arithmetic
-from serving.engine.stepping import Array, States
+from serving.engine.stepping import Array, States, initial_states
 from serving.errors import BadModel, NoDevice
 from serving.manifest import KEY, Manifest, StateSpec
 from serving.placement import CPU, Placement
@@ -54,12 +54,16 @@ class OrtSession:
         self._outputs = ["logits", *(state.output for state in self.manifest.states)]
         self._inputs = [state.input for state in self.manifest.states]
         self._homes: dict[int, Home] = {}
+        self._pair: Binding | None = None
 
     def step(
         self, token: npt.NDArray[np.int64], states: States
     ) -> tuple[npt.NDArray[np.float32], States]:
         """Advance every row; see StepSession."""
         rows = len(token)
+        if rows == 1 and self.min_rows > 1:
+            logits, after = self._alone(token, states)
+            return logits.copy(), tuple(state.copy() for state in after)
         if rows < self.min_rows:
             token, *states_ = (np.repeat(a, self.min_rows, axis=0) for a in (token, *states))
             logits, after = self.step(token, tuple(states_))
@@ -74,6 +78,8 @@ class OrtSession:
     ) -> tuple[npt.NDArray[np.float32], States]:
         """Advance every row, in place where the manifest allows it; see StepSession."""
         rows, specs = len(token), self.manifest.states
+        if rows == 1 and self.min_rows > 1:
+            return self._alone(token, states)
         if rows < self.min_rows or not any(spec.in_place for spec in specs):
             return self.step(token, states)
         home = states[[spec.in_place for spec in specs].index(True)]
@@ -87,6 +93,24 @@ class OrtSession:
             )
             place.bindings[key] = Binding(self._session, specs, states, after, logits)
         return place.bindings[key].run(token)
+
+    def _alone(
+        self, token: npt.NDArray[np.int64], states: States
+    ) -> tuple[npt.NDArray[np.float32], States]:
+        """Advance one row, run as `min_rows` of the same, without a change of `states`; see `advance`."""
+        if self._pair is None:
+            specs = self.manifest.states
+            before = initial_states(specs, self.min_rows)
+            after = tuple(
+                state if spec.in_place else np.empty_like(state)
+                for spec, state in zip(specs, before, strict=True)
+            )
+            logits = np.empty((self.min_rows, len(self.manifest.vocabulary)), np.float32)
+            self._pair = Binding(self._session, specs, before, after, logits)
+        for pair, state in zip(self._pair.before, states, strict=True):
+            pair[:] = state
+        logits, after = self._pair.run(token)
+        return logits[:1], tuple(state[:1] for state in after)
 
     def _at_home(self, home: Array) -> "Home":
         """What is kept ready for states that lie in an array; for the few arrays that were last used."""
@@ -138,7 +162,7 @@ class Binding:
         self._session = session
         self._token = np.zeros(len(logits), np.int64)
         self._logits = logits
-        self._inputs, self._outputs = before, after  # onnxruntime itself holds addresses alone
+        self.before, self._after = before, after  # onnxruntime itself holds addresses alone
         self._binding = session.io_binding()
         _bind(self._binding.bind_input, "token", self._token)
         _bind(self._binding.bind_output, "logits", logits)
@@ -150,7 +174,7 @@ class Binding:
         """Take the step."""
         self._token[:] = token
         self._session.run_with_iobinding(self._binding)
-        return self._logits, self._outputs
+        return self._logits, self._after
 
 
 def _bind(bind: Any, name: str, array: Array) -> None:

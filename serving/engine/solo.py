@@ -5,10 +5,7 @@ What a turn costs beside the model's step matters to one row alone, and to a cal
 
 from collections.abc import Callable
 
-import numpy as np
-
-from serving.engine import sampling
-from serving.engine.contexts import Contexts
+from serving.engine.contexts import NOWHERE, Contexts
 from serving.engine.rows import Records, uniforms
 from serving.vocabulary import BOUNDARY
 
@@ -25,7 +22,7 @@ def run_alone(live: Records, contexts: Contexts, is_interrupted: Callable[[], bo
         is_interrupted: whether something else is to be done first; asked after every character.
     """
     row = live[0]
-    places, token, log_prob = live["place"].copy(), int(row["token"]), float(row["log_prob"])
+    place, token, log_prob = int(row["place"]), int(row["token"]), float(row["log_prob"])
     at, length, first = int(row["at"]), int(row["length"]), int(row["first"])
     longest, uniform, text = int(row["max_length"]), row["uniform"].tolist(), row["text"]
     done = False
@@ -37,7 +34,7 @@ def run_alone(live: Records, contexts: Contexts, is_interrupted: Callable[[], bo
             else:
                 row["length"] = length
                 number = float(uniforms(live)[0])  # makes more where they are used up
-            token, gained = sampling.draw_one(contexts.logits(places)[0], number)
+            token, gained = contexts.draw(place, number)
             done = token == BOUNDARY or length == longest
             if token == BOUNDARY or not done:
                 log_prob += gained
@@ -45,11 +42,11 @@ def run_alone(live: Records, contexts: Contexts, is_interrupted: Callable[[], bo
                 break
             text[length] = token
             length += 1
-        places, moved = contexts.advance(places, np.array([token]))
-        if moved[0]:
-            at, token = at + 1, -1
+        after = contexts.step(place, token)
+        if after != NOWHERE:
+            place, at, token = after, at + 1, -1
         if is_interrupted():
             break
-    live["place"], row["token"], row["log_prob"] = places, token, log_prob
+    row["place"], row["token"], row["log_prob"] = place, token, log_prob
     row["at"], row["length"] = at, length
     return done

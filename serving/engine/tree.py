@@ -11,20 +11,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from serving.engine.contexts import NOWHERE, Context, Float32
+from serving.engine.contexts import NOWHERE, Context, Contexts, Float32
 from serving.engine.figures import TreeFigures
 from serving.engine.pool import Pool
-from serving.engine.sampling import Bool, Int64
+from serving.engine.sampling import Bool, Int64, Table
 from serving.engine.stepping import States, StepSession
 
 ROOT = 0
 NONE = 0
 """No node, where a child is meant, which the root never is; no slot, since the first is set aside."""
+TABLE = 64
+"""Bytes a token of what is kept ready to be drawn from."""
 SHARE = 8
 """When there is no room, this part of all leaves, or of all states, goes at once."""
 
 
-class Tree:
+class Tree(Contexts):
     """Contexts as nodes; see Contexts.
 
     Args:
@@ -36,6 +38,7 @@ class Tree:
     """
 
     root = ROOT
+    shared = True
 
     def __init__(
         self,
@@ -62,10 +65,12 @@ class Tree:
         least = 4 * most + 64
         self._node_bytes = 8 * v[0] + 28
         self._state_bytes = sum(spec.bytes_per_row for spec in specs) + 4
-        self._nodes = Pool(columns, cleared, max(budget // 2 // self._node_bytes, least))
+        self._nodes = Pool(columns, cleared, max(7 * budget // 16 // self._node_bytes, least))
         slots = {"node": (np.int32, ()), **states}
         self._slots = Pool(slots, {}, 1 + max(budget // 2 // self._state_bytes, least))
         self._slots.take(1)
+        self._tables: dict[int, Table] = {}  # of nodes where one row alone has been
+        self._most_tables = max(budget // 16 // (TABLE * v[0]), 16)
         self._clock = 0
         self._scratch: dict[str, npt.NDArray[Any]] = {}
         self.steps = self.hits = 0
@@ -99,8 +104,10 @@ class Tree:
 
     @property
     def bytes_used(self) -> int:
-        """Memory of the nodes and states that are there."""
-        return len(self._nodes) * self._node_bytes + (len(self._slots) - 1) * self._state_bytes
+        """Memory of the nodes, states and tables that are there."""
+        nodes = len(self._nodes) * self._node_bytes
+        tables = len(self._tables) * TABLE * self._vocabulary
+        return nodes + tables + (len(self._slots) - 1) * self._state_bytes
 
     def known(self, places: Int64, tokens: Int64) -> Int64:
         """See Contexts."""
@@ -114,10 +121,6 @@ class Tree:
         """See Contexts."""
         self._clock += 1
         after = self._nodes["child"][places, tokens].astype(np.int64)
-        if len(after) == 1 and after[0] != NONE:  # as below, without what many rows need
-            self.hits += 1
-            self._nodes["used"][after] = self._clock
-            return after, np.ones(1, np.bool_)
         missing = np.flatnonzero(after == NONE)
         self._nodes["used"][after[after != NONE]] = self._clock  # lest they go to make room now
         self.hits += len(places) - len(missing)
@@ -129,6 +132,46 @@ class Tree:
         after = np.where(moved, after, places)
         self._nodes["used"][after] = self._clock
         return after, moved
+
+    def draw(self, place: int, uniform: float) -> tuple[int, float]:
+        """See Contexts."""
+        table = self._tables.get(place)
+        if table is None:
+            table = Table.of(self._nodes["logits"][place])
+            if self._nodes["children"][place]:  # others have come by, and will again
+                if len(self._tables) >= self._most_tables:
+                    self._tables.clear()
+                self._tables[place] = table
+        return table.draw(uniform)
+
+    def step(self, place: int, token: int) -> int:
+        """See Contexts."""
+        after = int(self._nodes["child"][place, token])
+        if after == NONE:
+            return self._step_alone(place, token)
+        self.hits += 1
+        self._nodes["used"][after] = self._clock
+        return after
+
+    def _step_alone(self, place: int, token: int) -> int:
+        """Compute one context, which is not there; the same as `advance`, without what many rows need."""
+        slot = int(self._nodes["slot"][place])
+        if slot == NONE or not self._nodes.room or not self._slots.room:
+            return super().step(place, token)
+        self._clock += 1
+        self.steps += 1
+        states = tuple(self._slots[name][slot : slot + 1].copy() for name in self._state_names)
+        logits, states = self._session.advance(np.array([token]), states)
+        nodes, slots = self._nodes, self._slots
+        node, slot = nodes.take_one(), slots.take_one()
+        nodes["parent"][node], nodes["token"][node], nodes["slot"][node] = place, token, slot
+        nodes["child"][place, token], slots["node"][slot] = node, node
+        nodes["children"][place] += 1
+        nodes["used"][node] = self._clock
+        nodes["logits"][node] = logits[0]
+        for name, state in zip(self._state_names, states, strict=True):
+            slots[name][slot] = state[0]
+        return node
 
     def _compute(self, sources: Int64, tokens: Int64) -> None:
         """Step the model from nodes with tokens, each pair once; where states are gone, nearer the root."""
@@ -200,6 +243,8 @@ class Tree:
         slots = self._nodes["slot"][leaves]
         self._slots.give(slots[slots != NONE].astype(np.int64))
         self._nodes.give(leaves)
+        for leaf in leaves.tolist():
+            self._tables.pop(leaf, None)
 
     def _drop_states(self, at_least: int) -> None:
         """Make room for states; the root's stay, from which all others can be had again."""

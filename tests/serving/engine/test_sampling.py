@@ -9,8 +9,8 @@ from serving.engine.sampling import (
     Float64,
     SamplingParameters,
     Settings,
+    Table,
     draw,
-    draw_one,
     inverse_cdf,
     keep_top_k,
     weights_of,
@@ -85,7 +85,7 @@ def test_a_row_alone_is_drawn_as_it_is_among_others_to_the_last_bit(
 ) -> None:
     rows = np.array([logits, logits[::-1], logits], np.float32)
     drawn = draw(rows, None, np.array([0.5, 0.5, uniform]))
-    assert draw_one(rows[2], uniform) == (drawn.ids[2], drawn.log_prob[2])
+    assert Table.of(rows[2]).draw(uniform) == (drawn.ids[2], drawn.log_prob[2])
 
 
 @given(st.lists(finite, min_size=2, max_size=9), st.integers(1, 12))
