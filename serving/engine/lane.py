@@ -86,7 +86,9 @@ class Lane:
         for entry in mine:
             self._queue.discard(entry)
         if any(entry.held for entry in mine):
-            self._remove(~np.isin(self.rows.live["owner"], list(self.entries)))
+            gone = ~np.isin(self.rows.live["owner"], list(self.entries))
+            if gone.any():
+                self._remove(gone)
 
     def turn(self, is_interrupted: Callable[[], bool]) -> None:
         """Let rows in, choose every row's next token, let finished rows out, advance the others.
@@ -144,15 +146,14 @@ class Lane:
     def _let_out(self, begin: int, done: Bool, logits: Float32 | None = None) -> None:
         """Hand on what the rows from `begin` on have come to where `done` holds, and let them go."""
         every = self.rows.live
-        gone = np.zeros(len(every), np.bool_)
-        gone[begin:] = done
+        gone = done
+        if begin:
+            gone = np.concatenate([np.zeros(begin, np.bool_), done])
         for number in self._endings.finish(every[begin:], done, logits):
             gone |= (every["owner"] == number) & (every["kind"] == DRAW)
         self._remove(gone)
 
     def _remove(self, gone: Bool) -> None:
-        if not gone.any():
-            return
         leaving = table.picked(self.rows.live, gone)
         work = leaving["length"] - leaving["first"] + 1  # [B]
         done: dict[int, list[int]] = {}

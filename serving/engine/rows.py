@@ -134,11 +134,12 @@ class Rows:
 
     def remove(self, gone: Bool) -> None:
         """Let the rows out where `gone` [B] holds; the order of the others changes."""
-        stay = np.flatnonzero(~gone)
-        holes = np.flatnonzero(gone[: len(stay)])
+        stay = self._count - int(np.count_nonzero(gone))
+        holes = np.flatnonzero(gone[:stay])
         if len(holes):
-            put(self._records, holes, picked(self._records, stay[-len(holes) :]))
-        self._count = len(stay)
+            last = stay + np.flatnonzero(~gone[stay:])
+            put(self._records, holes, picked(self._records, last))
+        self._count = stay
 
 
 def packed(shared: tuple[Any, ...]) -> bytes:
