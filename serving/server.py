@@ -24,6 +24,7 @@ from serving.api.slow_readers import SlowReaders
 from serving.config import PROCESS, THREAD, ServerConfig
 from serving.engine.protocols import Engines
 from serving.errors import Unavailable
+from serving.heap import keep_trimmed
 from serving.host import Host
 from serving.observe.observation import Observation
 from serving.observe.writing import leave_at_once
@@ -253,6 +254,7 @@ async def run(config: ServerConfig, announce: Callable[[Server], None]) -> None:
     stopping, at_once = (asyncio.create_task(s.wait()) for s in (signals.first, signals.second))
     await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
     watching = asyncio.create_task(watch(server))
+    trimming = asyncio.create_task(keep_trimmed())
     lame_duck = 0.0
     if starting.done():
         starting.result()
@@ -272,7 +274,7 @@ async def run(config: ServerConfig, announce: Callable[[Server], None]) -> None:
     if server.failure:
         log.critical("%s: the process ends", server.failure)
         leave_at_once(FAILED)
-    for task in (at_once, watching):
+    for task in (at_once, watching, trimming):
         task.cancel()
     await asyncio.gather(leaving, starting, return_exceptions=True)
 
