@@ -46,7 +46,7 @@ class Pool:
     @property
     def room(self) -> int:
         """How many more places may be taken."""
-        return self._most - len(self)
+        return max(self._most - len(self), 0)
 
     @property
     def taken(self) -> Int64:

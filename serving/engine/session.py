@@ -97,7 +97,7 @@ class OrtSession:
     def _alone(
         self, token: npt.NDArray[np.int64], states: States
     ) -> tuple[npt.NDArray[np.float32], States]:
-        """Advance one row, run as `min_rows` of the same, without a change of `states`; see `advance`."""
+        """Advance one row, which runs as `min_rows` of the same; see StepSession.advance."""
         if self._pair is None:
             specs = self.manifest.states
             before = initial_states(specs, self.min_rows)

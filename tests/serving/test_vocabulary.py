@@ -1,6 +1,7 @@
 import sys
 import unicodedata
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +20,15 @@ def test_encoding_and_decoding_gives_the_text_back(strings: list[str]) -> None:
         ids = vocabulary.encode(string)
         assert 0 not in ids
         assert vocabulary.decode(ids) == string
+
+
+@given(st.lists(texts, min_size=1))
+def test_rows_of_ids_are_decoded_as_each_of_them_whatever_comes_after(strings: list[str]) -> None:
+    vocabulary = Vocabulary.of(strings)
+    ids = np.full((len(strings), 21), -1, np.int32)
+    for row, string in enumerate(strings):
+        ids[row, : len(string)] = vocabulary.encode(string)
+    assert vocabulary.decode_rows(ids, list(map(len, strings))) == strings
 
 
 def test_ids_run_from_one_in_the_order_of_the_alphabet() -> None:

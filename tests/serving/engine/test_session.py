@@ -10,6 +10,8 @@ from serving.engine.session import MAX_BINDINGS, MAX_HOMES, OrtSession
 from serving.engine.stepping import initial_states
 from serving.errors import BadModel
 from serving.manifest import StateSpec
+from serving.repository import load_version
+from tests.conftest import COMMITTED
 from tests.serving.graphs import graph, manifest, model_bytes
 
 
@@ -27,6 +29,31 @@ def test_a_single_row_is_stepped_as_one_of_two() -> None:
     session = OrtSession(model_bytes())
     logits, states = session.step(np.array([1]), initial_states(session.manifest.states, 1))
     assert (logits.shape, states[0].shape) == ((1, 3), (1, 1))
+
+
+@pytest.mark.parametrize("how", ["step", "advance"])
+def test_a_single_row_gets_every_bit_that_it_gets_among_others(how: str) -> None:
+    session = load_version(COMMITTED / "names" / "2").session
+    states = initial_states(session.manifest.states, 1)
+    every = initial_states(session.manifest.states, 5)
+    for token in (0, 3, 14, 1):
+        before = tuple(state.copy() for state in states)
+        logits, after = getattr(session, how)(np.array([token]), states)
+        if how == "step":
+            assert all((a == b).all() for a, b in zip(states, before, strict=True))
+        expected, every = session.step(np.array([5, 7, token, 2, 9]), every)
+        assert logits.tobytes() == expected[2:3].tobytes()
+        assert all(a.tobytes() == b[2:3].tobytes() for a, b in zip(after, every, strict=True))
+        states = after
+
+
+def test_what_one_step_of_a_single_row_gave_is_not_changed_by_another() -> None:
+    session = load_version(COMMITTED / "names" / "2").session
+    states = initial_states(session.manifest.states, 1)
+    logits, after = session.step(np.array([1]), states)
+    kept = [array.copy() for array in (logits, *after)]
+    session.step(np.array([2]), after)
+    assert all((a == b).all() for a, b in zip((logits, *after), kept, strict=True))
 
 
 def renamed(*, in_place: bool = False, **names: str) -> StateSpec:

@@ -3,8 +3,8 @@ import random
 import numpy as np
 import pytest
 
-from serving.engine.contexts import Private, after_boundary
-from serving.engine.sampling import Int64
+from serving.engine.contexts import NOWHERE, Private, after_boundary
+from serving.engine.sampling import Int64, Table
 from serving.engine.tree import Tree
 from serving.testing import FakeSession
 
@@ -30,6 +30,23 @@ def walk(tree: Tree, tokens: list[int], held: list[int]) -> Int64:
     return place
 
 
+def walk_alone(tree: Tree, tokens: list[int], held: list[int]) -> int:
+    """The same for a row that is alone."""
+    place = int(tree.fork(tree.root, 1)[0])
+    for token in tokens:
+        held[:] = [place]
+        after = NOWHERE
+        for _ in range(40):
+            after = tree.step(place, token)
+            if after != NOWHERE:
+                break
+        assert after != NOWHERE
+        place = after
+        expected = Table.of(tree.logits(np.array([place]))[0]).draw(0.4)
+        assert tree.draw(place, 0.4) == expected
+    return place
+
+
 def plainly(tokens: list[int]) -> bytes:
     private = Private(FakeSession(max_length=30), after_boundary(FakeSession(max_length=30)))
     place = private.fork(private.root, 1)
@@ -44,7 +61,8 @@ def test_logits_are_those_without_the_tree_however_small_it_is(budget: int) -> N
     chance = random.Random(1)
     for _ in range(150):
         tokens = [chance.randint(1, 3) for _ in range(chance.randint(0, 25))]
-        place = walk(tree, tokens, held)
+        alone = chance.random() < 0.5
+        place = np.array([walk_alone(tree, tokens, held)]) if alone else walk(tree, tokens, held)
         assert tree.logits(place).tobytes() == plainly(tokens)
 
 
@@ -61,12 +79,24 @@ def test_a_prefix_is_computed_once_for_all_rows_and_once_for_all_time() -> None:
     assert (tree.steps, tree.hits) == (2, 1)
 
 
+def test_only_what_was_computed_is_known() -> None:
+    tree, session, held = grown(64 << 20)
+    place = walk(tree, [1, 2], held)
+    session.rows.clear()
+    places = tree.fork(tree.root, 2)
+    known = tree.known(places, np.array([1, 2]))
+    assert (known != NOWHERE).tolist() == [True, False]
+    assert tree.known(known[:1], np.array([2])) == place
+    assert not session.rows
+
+
 def test_the_tree_keeps_to_its_budget_or_to_what_the_rows_need() -> None:
     for budget in (1, 200_000):
         tree, _, held = grown(budget)
         chance = random.Random(2)
-        for _ in range(300):
-            walk(tree, [chance.randint(1, 3) for _ in range(25)], held)
+        for number in range(300):
+            tokens = [chance.randint(1, 3) for _ in range(25)]
+            (walk_alone if number % 2 else walk)(tree, tokens, held)
         assert tree.bytes_used <= max(budget, (4 * 4 + 64) * 2 * (8 * 4 + 28 + 12))
 
 
