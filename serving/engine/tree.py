@@ -1,8 +1,8 @@
 """The prefix tree: what a model says after a text is computed once, for all rows and calls.
 
 A node is a text. It keeps the logits after it, its children, and, as long as there is room, the states
-that a new child is computed from. Least recently used goes first: leaves, and states on their own. All of
-it in arrays, so that a turn's rows are looked up at once. B is the number of rows, V the vocabulary.
+that a new child is computed from. Least recently used goes first: leaves, and states on their own, those
+that much was computed from later. All of it in arrays, so that a turn's rows are looked up at once. B is the number of rows, V the vocabulary.
 """
 
 from collections.abc import Callable
@@ -22,6 +22,9 @@ NONE = 0
 """No node, where a child is meant, which the root never is; no slot, since the first is set aside."""
 TABLE = 64
 """Bytes a token of what is kept ready to be drawn from."""
+CHILD = 500
+"""A state counts as used so many turns later for each child that was computed from it: where many were,
+more will be."""
 SHARE = 8
 """When there is no room, this part of all leaves, or of all states, goes at once."""
 
@@ -236,7 +239,7 @@ class Tree(Contexts):
             (self._nodes["children"][taken] == 0) & (self._nodes["used"][taken] < self._clock)
         ]
         old = np.setdiff1d(old, np.concatenate([[ROOT], sources, self._in_use()]))
-        leaves = _oldest(old, self._nodes["used"], len(sources))
+        leaves = _least(old, self._nodes["used"][old], len(sources))
         parents = self._nodes["parent"][leaves]
         np.subtract.at(self._nodes["children"], parents, 1)
         self._nodes["child"][parents, self._nodes["token"][leaves]] = NONE
@@ -250,13 +253,16 @@ class Tree(Contexts):
         """Make room for states; the root's stay, from which all others can be had again."""
         taken = self._slots.taken[1:]
         taken = taken[self._slots["node"][taken] != ROOT]
-        slots = _oldest(taken, self._nodes["used"][self._slots["node"]], at_least)
+        nodes = self._slots["node"][taken]
+        worth = self._nodes["used"][nodes] + CHILD * self._nodes["children"][nodes]
+        slots = _least(taken, worth, at_least)
         self._nodes["slot"][self._slots["node"][slots]] = NONE
         self._slots.give(slots)
 
 
-def _oldest(candidates: Int64, used: Int64, at_least: int) -> Int64:
+def _least(candidates: Int64, worth: Int64, at_least: int) -> Int64:
+    """So many at least of those that are worth the least: [B] of [N], each with its worth."""
     count = min(len(candidates), max(len(candidates) // SHARE, at_least))
     if count == len(candidates):
         return candidates
-    return candidates[np.argpartition(used[candidates], count)[:count]]
+    return candidates[np.argpartition(worth, count)[:count]]
