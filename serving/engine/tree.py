@@ -2,7 +2,9 @@
 
 A node is a text. It keeps the logits after it, its children, and, as long as there is room, the states
 that a new child is computed from. Least recently used goes first: leaves, and states on their own, those
-that much was computed from later. All of it in arrays, so that a turn's rows are looked up at once. B is the number of rows, V the vocabulary.
+that much was computed from later. All of it in arrays, so that a turn's rows are looked up at once.
+
+B is the number of rows, V the vocabulary.
 """
 
 from collections.abc import Callable
@@ -178,11 +180,7 @@ class Tree(Contexts):
 
     def _compute(self, sources: Int64, tokens: Int64) -> None:
         """Step the model from nodes with tokens, each pair once; where states are gone, nearer the root."""
-        bare = np.flatnonzero(self._nodes["slot"][sources] == NONE)
-        if len(bare):
-            sources, tokens = sources.copy(), tokens.copy()
-        for row in bare:
-            sources[row], tokens[row] = self._nearest(int(sources[row]))
+        sources, tokens = self._with_states(sources, tokens)
         if len(sources) > 1:
             pairs = np.unique(sources * self._vocabulary + tokens)
             sources, tokens = np.divmod(pairs, self._vocabulary)
@@ -202,12 +200,15 @@ class Tree(Contexts):
             scratch = self._scratch[name] = np.empty((2 * len(slots), *pool.shape[1:]), pool.dtype)
         return np.take(pool, slots, axis=0, out=scratch[: len(slots)], mode="clip")
 
-    def _nearest(self, node: int) -> tuple[int, int]:
-        """The nearest node towards the root that has its states, and the token that leads on from it."""
-        parents, tokens, slots = (self._nodes[name] for name in ("parent", "token", "slot"))
-        while slots[node] == NONE:
-            token, node = int(tokens[node]), int(parents[node])
-        return node, token
+    def _with_states(self, sources: Int64, tokens: Int64) -> tuple[Int64, Int64]:
+        """The nearest nodes towards the root that have their states, and the tokens that lead on."""
+        slot = self._nodes["slot"]
+        bare = slot[sources] == NONE
+        while bare.any():
+            tokens = np.where(bare, self._nodes["token"][sources], tokens)
+            sources = np.where(bare, self._nodes["parent"][sources], sources).astype(np.int64)
+            bare = slot[sources] == NONE
+        return sources, tokens
 
     def _add(self, sources: Int64, tokens: Int64) -> Int64:
         if len(sources) > self._nodes.room:
