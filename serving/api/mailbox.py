@@ -1,6 +1,7 @@
 """From an engine's thread to the event loop: many answers, one wake-up."""
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -15,11 +16,15 @@ class Mailbox:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
         self._calls: deque[Callable[[], None]] = deque()
         self._is_due = False
 
     def post(self, call: Callable[[], None]) -> None:
-        """Have something called in the loop; from any thread."""
+        """Have something called in the loop; from any thread. In the loop's own, it is done at once."""
+        if not self._calls and threading.get_ident() == self._thread:
+            call()
+            return
         self._calls.append(call)
         if not self._is_due:
             self._is_due = True
