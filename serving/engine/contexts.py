@@ -16,9 +16,8 @@ from serving.vocabulary import BOUNDARY
 
 Float32 = npt.NDArray[np.float32]
 
-
 NOWHERE = -1
-"""No place."""
+"""No place, where one is meant."""
 
 
 class Context(NamedTuple):
@@ -49,12 +48,12 @@ class Contexts(Protocol):
     def logits(self, places: Int64) -> Float32:
         """Logits of the next character: [B, V]."""
 
-    def known(self, places: Int64, tokens: Int64) -> Int64:
-        """Where rows are after one more token, [B], if nothing is to be computed for it, or else NOWHERE.
+    def follow(self, places: Int64, tokens: Int64) -> tuple[Int64, Bool]:
+        """As `advance`, without a step: those get there for whom nothing is to be computed.
 
-        They are always NOWHERE unless contexts are `shared`.
+        None does where those would be few, or nothing is `shared`.
         """
-        return np.full(len(places), NOWHERE)
+        return places, np.zeros(len(places), np.bool_)
 
     def advance(self, places: Int64, tokens: Int64) -> tuple[Int64, Bool]:
         """Let rows see one more token each.
@@ -106,7 +105,7 @@ class Private(Contexts):
         self._logits: Float32 = np.zeros((0, vocabulary), np.float32)
         self._states: States = initial_states(session.manifest.states, 0)
         self._free: list[int] = []
-        self._left: list[int] = []  # of those, where states still are those of a row
+        self._left: set[int] = set()  # where states may still be those of a row that has left
         self._idle_steps = 0
 
     def fork(self, kept: Context, count: int) -> Int64:
@@ -167,7 +166,7 @@ class Private(Contexts):
     def _rest_idle(self) -> None:
         """Put the slots that nobody has back to the start, before they get past the longest string."""
         if self._left:
-            self._restart(list(set(self._free).intersection(self._left)))
+            self._restart(list(self._left.intersection(self._free)))
             self._left.clear()
         self._idle_steps += 1
         if self._free and self._idle_steps >= self._session.manifest.max_length:
@@ -194,7 +193,7 @@ class Private(Contexts):
     def release(self, places: Int64) -> None:
         """See Contexts."""
         self._free.extend(places.tolist())
-        self._left.extend(places.tolist())
+        self._left.update(places.tolist())
 
 
 def _longer(array: npt.NDArray[Any], by: int) -> npt.NDArray[Any]:

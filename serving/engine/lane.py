@@ -10,23 +10,19 @@ import numpy as np
 
 from serving.engine import rows as table
 from serving.engine.choices import Choices
-from serving.engine.contexts import NOWHERE, Contexts, Float32
+from serving.engine.contexts import Contexts, Float32
 from serving.engine.endings import Endings
 from serving.engine.entry import DrawEntry, Entry, ReadEntry
 from serving.engine.job import Job
 from serving.engine.philox import UInt64
 from serving.engine.rows import DRAW, PREFIX, READ, TAKE, Records, Rows
-from serving.engine.sampling import Bool
+from serving.engine.sampling import Bool, Int64
 from serving.engine.scheduler import FairQueue
 from serving.engine.solo import run_alone
 from serving.manifest import Manifest
 
 ROUNDS = 4
-"""So many characters at most come of what is known already before the model takes a step, ..."""
-MANY = 4
-"""... as long as one row in so many can go on by them ..."""
-WIDE = 64
-"""... and the step would be for fewer rows than these, beyond which it takes as long for each."""
+"""So many characters at most come of what is known already before the model takes a step."""
 
 
 class Lane:
@@ -104,14 +100,19 @@ class Lane:
         self._choose_all()
         if self._contexts.shared:
             for _ in range(ROUNDS):  # lest a step be for less than it might
-                if not self._follow():
+                if not self._move(self._contexts.follow):
                     break
                 self._choose_all()
+        if len(self.rows):
+            self._move(self._contexts.advance)
+
+    def _move(self, how: Callable[[Int64, Int64], tuple[Int64, Bool]]) -> bool:
+        """Let rows see their next tokens; whether any did."""
         live = self.rows.live
-        if len(live):
-            live["place"], moved = self._contexts.advance(live["place"], live["token"])
-            live["at"] += moved
-            live["token"] = np.where(moved, -1, live["token"])
+        live["place"], moved = how(live["place"], live["token"])
+        live["at"] += moved
+        live["token"] = np.where(moved, -1, live["token"])
+        return bool(moved.any())
 
     def _choose_all(self) -> None:
         """Choose every row's next token, others' in the place of those that have left too."""
@@ -120,18 +121,6 @@ class Lane:
         self._admit()
         if (self.rows.live["token"][others:] < 0).any():
             self._choose(others)
-
-    def _follow(self) -> bool:
-        """Let rows move on whose next logits are known; whether those were many."""
-        live = self.rows.live
-        after = self._contexts.known(live["place"], live["token"])
-        moved = np.flatnonzero(after != NOWHERE)
-        if len(moved) * MANY <= len(live) or len(live) - len(moved) > WIDE:
-            return False
-        live["place"][moved] = after[moved]
-        live["at"][moved] += 1
-        live["token"][moved] = -1
-        return True
 
     def _choose(self, begin: int) -> None:
         """Choose the next tokens of the rows from `begin` on, and let out those that are done."""

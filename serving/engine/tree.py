@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from serving.engine.contexts import NOWHERE, Context, Contexts, Float32
+from serving.engine.contexts import Context, Contexts, Float32
 from serving.engine.figures import TreeFigures
 from serving.engine.pool import Pool
 from serving.engine.sampling import Bool, Int64, Table
@@ -22,6 +22,9 @@ from serving.engine.stepping import States, StepSession
 ROOT = 0
 NONE = 0
 """No node, where a child is meant, which the root never is; no slot, since the first is set aside."""
+MANY, WIDE = 4, 64
+"""Rows go on by what is known before a step is taken if one in so many can, and fewer than so many others
+wait for it: beyond that, a step takes as long for each."""
 TABLE = 64
 """Bytes a token of what is kept ready to be drawn from."""
 CHILD = 500
@@ -114,13 +117,17 @@ class Tree(Contexts):
         tables = len(self._tables) * TABLE * self._vocabulary
         return nodes + tables + (len(self._slots) - 1) * self._state_bytes
 
-    def known(self, places: Int64, tokens: Int64) -> Int64:
+    def follow(self, places: Int64, tokens: Int64) -> tuple[Int64, Bool]:
         """See Contexts."""
         after = self._nodes["child"][places, tokens].astype(np.int64)
-        there = after != NONE
-        self._nodes["used"][after[there]] = self._clock
-        self.hits += int(np.count_nonzero(there))
-        return np.where(there, after, NOWHERE)
+        moved = after != NONE
+        count = int(np.count_nonzero(moved))
+        if count * MANY <= len(places) or len(places) - count > WIDE:
+            return places, np.zeros(len(places), np.bool_)
+        self.hits += count
+        after = np.where(moved, after, places)
+        self._nodes["used"][after] = self._clock
+        return after, moved
 
     def advance(self, places: Int64, tokens: Int64) -> tuple[Int64, Bool]:
         """See Contexts."""

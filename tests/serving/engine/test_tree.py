@@ -79,14 +79,21 @@ def test_a_prefix_is_computed_once_for_all_rows_and_once_for_all_time() -> None:
     assert (tree.steps, tree.hits) == (2, 1)
 
 
-def test_only_what_was_computed_is_known() -> None:
+def test_only_what_was_computed_is_followed_and_only_if_it_is_not_for_few() -> None:
     tree, session, held = grown(64 << 20)
     place = walk(tree, [1, 2], held)
     session.rows.clear()
-    places = tree.fork(tree.root, 2)
-    known = tree.known(places, np.array([1, 2]))
-    assert (known != NOWHERE).tolist() == [True, False]
-    assert tree.known(known[:1], np.array([2])) == place
+    hits = tree.hits
+    places = tree.fork(tree.root, 3)
+    after, moved = tree.follow(places, np.array([1, 2, 1]))
+    assert moved.tolist() == [True, False, True]
+    assert tree.follow(after[:1], np.array([2]))[0] == place
+    assert after[1] == places[1]
+    few = tree.fork(tree.root, 8)
+    after, moved = tree.follow(few, np.array([1, 1, 2, 2, 2, 2, 2, 2]))
+    assert not moved.any()
+    assert (after == few).all()
+    assert tree.hits == hits + 3
     assert not session.rows
 
 
