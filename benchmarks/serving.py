@@ -3,6 +3,7 @@
 import sys
 import tempfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -184,9 +185,11 @@ def main(write: bool, device: str) -> None:
         require(device)
     except NoDevice as error:
         raise click.ClickException(str(error)) from None
+    is_cpu = device == CPU
+    if is_cpu and find_spec("ctranslate2") is None:
+        raise click.ClickException("the peer CTranslate2 is not there: pip install -e '.[bench]'")
     torch.set_num_threads(1)
     PlainReporter.say = lambda self, text: None  # type: ignore[method-assign]
-    is_cpu = device == CPU
     with tempfile.TemporaryDirectory() as folder:
         rows = list(on_the_cpu(Path(folder)) if is_cpu else on_a_device(device, Path(folder)))
     head = ["what", "beside", "ours", "theirs", "ratio"]
