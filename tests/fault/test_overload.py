@@ -22,7 +22,7 @@ OK, REFUSED = grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED
 TIMEOUT = 5.0
 TIMES = 3
 """Five times as much is offered so often, since others may use the machine at one time or another."""
-STRINGS = int(os.environ.get("OVERLOAD_STRINGS", "64"))
+STRINGS = int(os.environ.get("OVERLOAD_STRINGS", "128"))
 """A call asks for so many: mostly the model's work, so that one client can ask for five times too much."""
 
 
