@@ -12,5 +12,5 @@ PREFIX_CACHE = 64 * 2**20
 """Bytes of a model's prefix tree."""
 MAX_QUEUE = 2.0
 """Seconds of light work that may wait, in a burst."""
-STANDING_QUEUE = 0.05
+STANDING_QUEUE = 0.03
 """Seconds of light work that may wait for long."""

@@ -84,15 +84,11 @@ def overload(seconds: float, command: list[str]) -> Overloaded:
 
 
 def is_kept_at_bay(figures: dict[str, float]) -> bool:
-    """Whether a server goes on working under a load that is too much.
-
-    On a quiet machine it answers nine tenths of the calls that it could. How soon 99 of 100 are refused
-    is up to others on the machine, too; docs/reliability.md tells what was seen.
-    """
+    """Whether a server goes on working under a load that is too much, and says no at once."""
     return (
-        figures["goodput_at_five_times"] >= 0.7
-        and figures["refusal_median_ms"] <= 10
-        and figures["admitted_median_ms"] <= 300
+        figures["goodput_at_five_times"] >= 0.9
+        and figures["refusal_p99_ms"] <= 10
+        and figures["admitted_p99_ms"] <= 2 * figures["usual_p99_ms"]
     )
 
 
