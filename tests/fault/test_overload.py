@@ -95,9 +95,9 @@ def is_kept_at_bay(figures: dict[str, float]) -> bool:
 def test_a_load_that_is_too_much_is_refused_and_the_rest_is_answered() -> None:
     """The figures are for the long form; here, that calls are answered and refused, and nothing else."""
     with serving(COMMITTED, "--max-queue", "0.05") as (_, address):
-        request = pb.GenerateRequest(n=100)
+        request = pb.GenerateRequest(n=128)
         for _ in range(3):
-            found = offer(address, 300, 2, request, 30)
+            found = offer(address, 1500, 2, request, 30)
         assert set(found.latencies) == {OK, REFUSED}
 
 
