@@ -62,8 +62,7 @@ class Endings:
                 entry.drafts.shortfall = Shortfall.SPACE_EXHAUSTED
                 continue
             entry.drafts.usage.characters += many
-            text = records["text"][row, : records["length"][row]] if entry.looks_at_ids else ()
-            ids = [int(i) for i in text]
+            ids = _ids(records[row]) if entry.looks_at_ids else []
             if token == HOPELESS:
                 entry.give_up(sample, ids)
             else:
@@ -72,7 +71,7 @@ class Endings:
     @staticmethod
     def _finish_free(entry: DrawEntry, samples: list[Sample], characters: int) -> bool:
         """Hand on all of them at once, if their entry takes every draft; whether it does."""
-        if not isinstance(entry.drafts, FreeDrafts) or entry.remaining is not None:
+        if not isinstance(entry.drafts, FreeDrafts):
             return False
         entry.drafts.usage.characters += characters
         entry.drafts.finish_all(samples)
@@ -115,5 +114,10 @@ class Endings:
             if record["kind"] == PREFIX:
                 entry.kept = self._contexts.keep(int(record["place"]))
             else:
-                ids = record["text"][: record["length"]].tolist()
-                entry.finish_taking(int(record["index"]), ids)
+                entry.finish_taking(int(record["index"]), _ids(record))
+
+
+def _ids(record: Records) -> list[int]:
+    """The tokens of a row's text."""
+    ids: list[int] = record["text"][: record["length"]].tolist()
+    return ids

@@ -82,9 +82,7 @@ class Lane:
         for entry in mine:
             self._queue.discard(entry)
         if any(entry.held for entry in mine):
-            gone = ~np.isin(self.rows.live["owner"], list(self.entries))
-            if gone.any():
-                self._remove(gone)
+            self._remove(~np.isin(self.rows.live["owner"], list(self.entries)))
 
     def turn(self, is_interrupted: Callable[[], bool]) -> None:
         """Let rows in, choose every row's next token, let finished rows out, advance the others.
@@ -223,7 +221,7 @@ class Lane:
         records = table.begun(self.rows.kind, counts)
         records["index"] = np.concatenate([indices for _, indices, _ in begun])
         records["attempt"] = np.concatenate([attempts for _, _, attempts in begun])
-        table.fill_uniforms(records)
+        records["uniform"] = table.make_uniforms(records)
         forks = [self._contexts.fork(entry.kept, len(indices)) for entry, indices, _ in begun]
         records["place"] = np.concatenate(forks)
         end = 0

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from serving.engine.sampling import Bool, Int64
+from serving.engine.sampling import Int64
 
 Column = tuple[Any, tuple[int, ...]]
 """Dtype, and shape of one value."""
+IS_TAKEN = "is taken"
+"""A column of the pool's own."""
 
 
 class Pool:
@@ -28,12 +30,12 @@ class Pool:
     def __init__(
         self, columns: Mapping[str, Column], cleared: Mapping[str, Column], most: int
     ) -> None:
-        self._most = most
+        self._most = self._length = most
+        cleared = {**cleared, IS_TAKEN: (np.bool_, ())}
         self._cleared = list(cleared)
         self._arrays = {
             name: _zeros(most, column) for name, column in {**columns, **cleared}.items()
         }
-        self._is_taken: Bool = np.zeros(most, np.bool_)
         self._free: list[int] = []
         self._high = 0  # no place from here on was ever taken
 
@@ -51,18 +53,18 @@ class Pool:
     @property
     def taken(self) -> Int64:
         """The places that are taken."""
-        return np.flatnonzero(self._is_taken[: self._high])
+        return np.flatnonzero(self[IS_TAKEN][: self._high])
 
     def take(self, count: int) -> Int64:
         """So many places; more than `most` where `room` does not suffice."""
         again = min(count, len(self._free))
         first, self._high = self._high, self._high + count - again
-        if self._high > len(self._is_taken):
+        if self._high > self._length:
             self._grow(first, self._high + self._high // 8)
         old = self._free[len(self._free) - again :]
         del self._free[len(self._free) - again :]
         places = np.array([*old, *range(first, self._high)], np.int64)
-        self._is_taken[places] = True
+        self[IS_TAKEN][places] = True
         return places
 
     def take_one(self) -> int:
@@ -71,21 +73,19 @@ class Pool:
             place = self._free.pop()
         else:
             place, self._high = self._high, self._high + 1
-        self._is_taken[place] = True
+        self[IS_TAKEN][place] = True
         return place
 
     def _grow(self, used: int, length: int) -> None:
+        self._length = length
         for name, array in self._arrays.items():
             self._arrays[name] = _zeros(length, (array.dtype, array.shape[1:]))
             self._arrays[name][:used] = array[:used]
-        self._is_taken = np.resize(self._is_taken, length)
-        self._is_taken[used:] = False
 
     def give(self, places: Int64) -> None:
         """Give places back."""
         for name in self._cleared:
             self._arrays[name][places] = 0
-        self._is_taken[places] = False
         self._free.extend(places.tolist())
 
 

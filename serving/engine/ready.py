@@ -10,6 +10,7 @@ from serving.engine.rows import Records
 from serving.vocabulary import BOUNDARY
 
 AT_ONCE = 256
+"""So many, if the job wants as many."""
 
 
 class Ready:
@@ -43,7 +44,7 @@ class Ready:
     def _made(self, shared: bytes, begin: int, count: int, logits: Float32) -> Records:
         records = table.begun(self._type, [(shared, count)])
         records["index"] = np.arange(begin, begin + count)
-        table.fill_uniforms(records)
+        records["uniform"] = table.make_uniforms(records)
         if prefix := self._draw.prefix:
             records["text"][:, : len(prefix)] = prefix
         if records["simple"][0]:

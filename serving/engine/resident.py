@@ -12,14 +12,16 @@ from time import perf_counter
 
 import numpy as np
 
-from serving.engine.contexts import NOWHERE, Context, Contexts, Float32
+from serving.engine.contexts import Context, Contexts, Float32
 from serving.engine.device_session import DeviceSession, Slab, padded
 from serving.engine.moves import Block
 from serving.engine.sampling import Bool, Int64
 from serving.engine.timed import StepClock
 
-ARRIVING = -2
-"""The slab of a row whose state is on the host yet; NOWHERE is that of a place that nobody has."""
+ARRIVING = -1
+"""The slab of a row whose state is on the host yet."""
+NOWHERE = -2
+"""That of a place that nobody has."""
 
 
 class Resident(Contexts):

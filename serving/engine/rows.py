@@ -30,11 +30,6 @@ READ = 2  # its given text is scored
 TAKE = 3  # its given text is taken out of what remains to be drawn
 
 
-def ahead(longest: int) -> int:
-    """For how many steps uniform numbers are made at once."""
-    return min(longest + 1, AHEAD)
-
-
 SHARED = np.dtype(
     [
         ("owner", np.int64),
@@ -70,7 +65,7 @@ def record_type(longest: int) -> np.dtype[np.void]:
         ("log_prob", np.float64),
         ("sampling_log_prob", np.float64),
         ("log_weight", np.float64),
-        ("uniform", np.float64, (ahead(longest),)),
+        ("uniform", np.float64, (min(longest + 1, AHEAD),)),
         ("text", np.int32, (longest + 1,)),
     ]
     return np.dtype([*SHARED.descr, *own], align=True)
@@ -154,25 +149,13 @@ def give(records: Records, texts: Sequence[Sequence[int]]) -> None:
     records["given"] = records["length"] = [len(ids) for ids in texts]
 
 
-def make_uniforms(place: tuple[UInt64, UInt64, UInt64], first: Int64 | int, count: int) -> Float64:
-    """The numbers of `count` steps from the first on, for each row: [B, count].
-
-    Args:
-        place: seeds, indices and attempts, [B] each.
-        first: the first step, [B] or one for all.
-        count: how many steps.
-    """
-    rows = len(place[0])
+def make_uniforms(records: Records, first: Int64 | int = 0) -> Float64:
+    """The numbers that rows keep for their steps from the first on, [B] or one for all: [B, steps]."""
+    rows, count = records["uniform"].shape
     begin = np.broadcast_to(np.asarray(first, np.uint64), rows)
-    steps: UInt64 = np.add.outer(begin, np.arange(count, dtype=np.uint64))  # [B, count]
-    seed, index, attempt = (np.repeat(column, count) for column in place)
+    steps: UInt64 = np.add.outer(begin, np.arange(count, dtype=np.uint64))  # [B, steps]
+    seed, index, attempt = (np.repeat(records[n], count) for n in ("seed", "index", "attempt"))
     return philox.uniforms(seed, index, attempt, steps.ravel()).reshape(rows, count)
-
-
-def fill_uniforms(records: Records) -> None:
-    """Make the numbers of rows that begin."""
-    place = (records["seed"], records["index"], records["attempt"])
-    records["uniform"] = make_uniforms(place, 0, records["uniform"].shape[1])
 
 
 def uniforms(records: Records) -> Float64:
@@ -185,8 +168,7 @@ def uniforms(records: Records) -> Float64:
     used_up = np.flatnonzero((step >= count) & (step % count == 0))
     if len(used_up):
         rows = picked(records, used_up)
-        place = (rows["seed"], rows["index"], rows["attempt"])
-        records["uniform"][used_up] = make_uniforms(place, step[used_up], count)
+        records["uniform"][used_up] = make_uniforms(rows, step[used_up])
     number: Float64 = records["uniform"][np.arange(len(records)), step % count]
     return number
 

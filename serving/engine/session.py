@@ -3,7 +3,8 @@
 Knows nothing of strings or sampling: token ids and states go in, logits and states come out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -54,16 +55,12 @@ class OrtSession:
         self._outputs = ["logits", *(state.output for state in self.manifest.states)]
         self._inputs = [state.input for state in self.manifest.states]
         self._homes: dict[int, Home] = {}
-        self._pair: Binding | None = None
 
     def step(
         self, token: npt.NDArray[np.int64], states: States
     ) -> tuple[npt.NDArray[np.float32], States]:
         """Advance every row; see StepSession."""
         rows = len(token)
-        if rows == 1 and self.min_rows > 1:
-            logits, after = self._alone(token, states)
-            return logits.copy(), tuple(state.copy() for state in after)
         if rows < self.min_rows:
             token, *states_ = (np.repeat(a, self.min_rows, axis=0) for a in (token, *states))
             logits, after = self.step(token, tuple(states_))
@@ -86,31 +83,32 @@ class OrtSession:
         place = self._at_home(home if home.base is None else home.base)
         key = (rows, *map(_address, states))
         if key not in place.bindings:
-            logits = np.empty((rows, len(self.manifest.vocabulary)), np.float32)
-            after = tuple(
-                state if spec.in_place else place.partner(state)
-                for spec, state in zip(specs, states, strict=True)
-            )
-            place.bindings[key] = Binding(self._session, specs, states, after, logits)
+            place.bindings[key] = self._bound(rows, states, place.partner)
         return place.bindings[key].run(token)
 
     def _alone(
         self, token: npt.NDArray[np.int64], states: States
     ) -> tuple[npt.NDArray[np.float32], States]:
         """Advance one row, which runs as `min_rows` of the same; see StepSession.advance."""
-        if self._pair is None:
-            specs = self.manifest.states
-            before = initial_states(specs, self.min_rows)
-            after = tuple(
-                state if spec.in_place else np.empty_like(state)
-                for spec, state in zip(specs, before, strict=True)
-            )
-            logits = np.empty((self.min_rows, len(self.manifest.vocabulary)), np.float32)
-            self._pair = Binding(self._session, specs, before, after, logits)
         for pair, state in zip(self._pair.before, states, strict=True):
             pair[:] = state
         logits, after = self._pair.run(token)
         return logits[:1], tuple(state[:1] for state in after)
+
+    @cached_property
+    def _pair(self) -> "Binding":
+        before = initial_states(self.manifest.states, self.min_rows)
+        return self._bound(self.min_rows, before, np.empty_like)
+
+    def _bound(self, rows: int, before: States, other: Callable[[Array], Array]) -> "Binding":
+        """A step of these states; where the one after may not be in place, it is where `other` says."""
+        specs = self.manifest.states
+        after = tuple(
+            state if spec.in_place else other(state)
+            for spec, state in zip(specs, before, strict=True)
+        )
+        logits = np.empty((rows, len(self.manifest.vocabulary)), np.float32)
+        return Binding(self._session, specs, before, after, logits)
 
     def _at_home(self, home: Array) -> "Home":
         """What is kept ready for states that lie in an array; for the few arrays that were last used."""

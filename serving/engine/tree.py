@@ -23,8 +23,8 @@ ROOT = 0
 NONE = 0
 """No node, where a child is meant, which the root never is; no slot, since the first is set aside."""
 MANY, WIDE = 4, 64
-"""Rows go on by what is known before a step is taken if one in so many can, and fewer than so many others
-wait for it: beyond that, a step takes as long for each."""
+"""Rows go on by what is known before a step is taken if more than one in so many can, and at most so many
+others wait for it: beyond that, a step takes as long for each."""
 TABLE = 64
 """Bytes a token of what is kept ready to be drawn from."""
 CHILD = 500

@@ -2,10 +2,9 @@
 
 import sys
 
+# structlog takes it along where it is: 4 MB a process, for tracebacks that we do not draw
 _HAS_RICH = "rich" in sys.modules
-if (
-    not _HAS_RICH
-):  # structlog takes it along where it is: 4 MB a process, for tracebacks that we do not draw
+if not _HAS_RICH:
     sys.modules["rich"] = None  # type: ignore[assignment]
 
 import structlog  # noqa: E402 - not before that
