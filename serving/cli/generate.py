@@ -19,7 +19,7 @@ WHY: dict[int, str] = {
 
 @click.command("generate")
 @click.option("--prefix", default="", help="What each string begins with.")
-@click.option("-n", default=10, show_default=True, help="How many.")
+@click.option("-n", type=click.IntRange(1), default=10, show_default=True, help="How many.")
 @click.option("--temperature", type=float, help="0 for the most likely.  [default: the model's]")
 @click.option("--top-k", type=int, help="Draw among the k likeliest.  [default: the model's]")
 @click.option("--top-p", type=float, help="Draw among the likeliest that make up this much.")

@@ -10,7 +10,7 @@ from serving.cli.options import CALLING, CONSTRAINTS, all_of, connected, constra
 
 @click.command("top")
 @click.option("--prefix", default="", help="What each string begins with.")
-@click.option("-n", default=10, show_default=True, help="How many.")
+@click.option("-n", type=click.IntRange(1), default=10, show_default=True, help="How many.")
 @all_of(CONSTRAINTS)
 @click.option("--max-expansions", type=int, help="Prefixes to look at.  [default: 20,000]")
 @click.option("--json", "as_json", is_flag=True, help="The whole answer as a JSON object.")

@@ -83,6 +83,14 @@ def test_a_bad_argument_is_one_line_and_status_2(address: str) -> None:
     assert result.output.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", ["generate", "top"])
+def test_no_strings_at_all_are_not_asked_for(command: str) -> None:
+    """In the API 0 is as good as unset, and would give what nobody meant."""
+    result = CliRunner().invoke(main, [command, "--address", "127.0.0.1:1", "-n", "0"])
+    assert result.exit_code == 2
+    assert "'-n': 0 is not in the range x>=1" in result.output
+
+
 def test_generate_keeps_constraints_and_tells_all_as_json(address: str, tmp_path: Path) -> None:
     (tmp_path / "taken.txt").write_text("anna\nada\n", encoding="utf-8")
     asked = [
