@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.apart.beat import Beat
+from serving.apart.frames import AT_ONCE, Frames, framed, received
 from serving.apart.remote import RemoteEngine
-from serving.apart.wire import AT_ONCE, Frames, framed, received
 from serving.config import ServerConfig
 from serving.engine.stepping import States, StepSession
 from serving.errors import Unavailable

@@ -10,8 +10,8 @@ import threading
 from typing import Any
 
 from serving.apart.beat import Beat
+from serving.apart.frames import framed, received
 from serving.apart.post import PostedEngine
-from serving.apart.wire import framed, received
 from serving.engine.opening import open_session, require
 from serving.engine.stepping import States, StepSession
 from serving.manifest import Manifest

@@ -9,16 +9,8 @@ from functools import partial
 from queue import Empty
 from typing import Any
 
-from serving.apart.wire import (
-    AT_ONCE,
-    Frames,
-    Message,
-    Things,
-    framed,
-    packed_answer,
-    packed_samples,
-    unpacked_job,
-)
+from serving.apart.frames import AT_ONCE, Frames, framed_plain, pickled
+from serving.apart.wire import Message, Things, packed_answer, packed_samples, unpacked_job
 from serving.engine.engine import Engine
 from serving.engine.job import Draw, Job, Sample
 from serving.engine.stepping import StepSession
@@ -43,7 +35,7 @@ class Post:
         self._connection = connection
         self._poll = select.poll()
         self._poll.register(connection, select.POLLIN)
-        self._frames = Frames()
+        self._frames = Frames(plain=True)
         self._buffer = memoryview(bytearray(AT_ONCE))
         self._things = Things()
         self._jobs: dict[int, Job] = {}
@@ -122,7 +114,7 @@ class Post:
         if error is None:
             self.events.append(("done", number, packed_answer(result.result())))
         else:
-            self.events.append(("failed", number, error))
+            self.events.append(("failed", number, pickled(error)))
 
     # --- as an Admission
 
@@ -144,7 +136,7 @@ class Post:
         if self.events:
             events, self.events = self.events, []
             with suppress(OSError):  # nobody is there any more
-                self._connection.sendall(framed(events))
+                self._connection.sendall(framed_plain(events))
 
     def end(self) -> None:
         """Send the last, and that there is no more."""

@@ -1,22 +1,15 @@
 """An engine of another process, as it is seen from the event loop."""
 
 import asyncio
+import pickle
 import threading
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
 from serving.apart.beat import Beat
-from serving.apart.wire import (
-    AT_ONCE,
-    Frames,
-    Message,
-    Shared,
-    framed,
-    packed_job,
-    unpacked_answer,
-    unpacked_samples,
-)
+from serving.apart.frames import AT_ONCE, Frames, framed_plain
+from serving.apart.wire import Message, Shared, packed_job, unpacked_answer, unpacked_samples
 from serving.engine.admission import Admission
 from serving.engine.figures import Figures
 from serving.engine.job import Draw, Job
@@ -56,7 +49,7 @@ class RemoteEngine(asyncio.BufferedProtocol):
         self.failure = ""
         self.seen = Beat()
         self._loop = loop
-        self._frames = Frames()
+        self._frames = Frames(plain=True)
         self._buffer = memoryview(bytearray(AT_ONCE))
         self._shared = Shared(self._write)
         self._jobs: dict[int, Job] = {}
@@ -130,7 +123,7 @@ class RemoteEngine(asyncio.BufferedProtocol):
     def _write(self, message: Message) -> None:
         if not self._transport.is_closing():
             self._sent += 1
-            self._transport.write(framed(message))
+            self._transport.write(framed_plain(message))
 
     # --- what comes back
 
@@ -167,8 +160,8 @@ class RemoteEngine(asyncio.BufferedProtocol):
         if isinstance(job, Draw) and job.sink is not None:
             job.sink(unpacked_samples(packed))
 
-    def _fail(self, number: int, error: Exception) -> None:
-        self._jobs[number].fail(error)
+    def _fail(self, number: int, error: bytes) -> None:
+        self._jobs[number].fail(pickle.loads(error))
 
     def _began(self, number: int, work: int, at: float) -> None:
         job = self._jobs[number]

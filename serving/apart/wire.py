@@ -1,78 +1,39 @@
-"""What goes to and fro between a server and its engines' process: frames of pickled tuples.
-
-Both ends are one program's, joined by a pair of sockets that nobody else has; nothing of a caller's is
-unpickled, only what was made of it.
-"""
+"""Jobs and what they come to, as they go to and fro between a server and its engines' process."""
 
 import io
 import pickle
-import socket
-import struct
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import astuple
+from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
+from serving.apart.frames import pickled
 from serving.constraints.automaton import Automaton
 from serving.constraints.taken import Known
-from serving.engine.job import Draw, Job, Outcome, Read, Reading, Sample, Selection, Sink, Usage
+from serving.engine.job import (
+    Draw,
+    FinishReason,
+    Job,
+    Outcome,
+    Read,
+    Reading,
+    Sample,
+    Selection,
+    Shortfall,
+    Sink,
+    Usage,
+)
 from serving.engine.sampling import SamplingParameters
 
 Message = tuple[Any, ...]
-HEADER = struct.Struct("<Q")
-AT_ONCE = 2**16
-"""Bytes that are read at once."""
 LARGE = 4096
 """Bytes from which on an array that several jobs share is sent once."""
 FREE = Selection()
-
-
-def framed(message: Any) -> bytes:
-    """A message as it is sent: its length in bytes, then its pickle."""
-    body = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-    return HEADER.pack(len(body)) + body
-
-
-def received(connection: socket.socket) -> Any:
-    """The next message; raises EOFError when there is nobody at the other end."""
-    (size,) = HEADER.unpack(_exactly(connection, HEADER.size))
-    return pickle.loads(_exactly(connection, size))
-
-
-def _exactly(connection: socket.socket, size: int) -> bytearray:
-    found = bytearray(size)
-    view, at = memoryview(found), 0
-    while at < size:
-        count = connection.recv_into(view[at:])
-        if not count:
-            raise EOFError("nobody is at the other end")
-        at += count
-    return found
-
-
-class Frames:
-    """Messages from bytes that come in pieces."""
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-
-    def feed(self, data: bytes | memoryview) -> list[Any]:
-        """The messages that have become whole."""
-        self._buffer += data
-        found, at = [], 0
-        while len(self._buffer) - at >= HEADER.size:
-            (size,) = HEADER.unpack_from(self._buffer, at)
-            end = at + HEADER.size + size
-            if len(self._buffer) < end:
-                break
-            with memoryview(self._buffer) as view:
-                found.append(pickle.loads(view[at + HEADER.size : end]))
-            at = end
-        del self._buffer[:at]
-        return found
+_counts = attrgetter(*(field.name for field in fields(Usage)))
 
 
 class Shared:
@@ -107,7 +68,7 @@ class Shared:
             number = self._last = self._last + 1
             self._numbers[id(thing)] = number
             weakref.finalize(thing, self._gone.append, (id(thing), number)).atexit = False
-            self._send(("share", number, thing))
+            self._send(("share", number, pickled(thing)))
         return number
 
     def _forget(self) -> None:
@@ -124,9 +85,9 @@ class Things:
     def __init__(self) -> None:
         self._things: dict[int, Any] = {}
 
-    def add(self, number: int, thing: Any) -> None:
-        """Something that jobs will share."""
-        self._things[number] = thing
+    def add(self, number: int, thing: bytes) -> None:
+        """Something that jobs will share, pickled."""
+        self._things[number] = pickle.loads(thing)
 
     def forget(self, numbers: Sequence[int]) -> None:
         """No job will ask for these any more."""
@@ -182,12 +143,12 @@ def unpacked_job(message: Message, things: Things, sink: Sink) -> Job:
 
 
 def packed_samples(samples: Sequence[Sample]) -> list[Message]:
-    """Samples as tuples, which are pickled several times as fast."""
+    """Samples as plain tuples."""
     return [
         (
             s.text,
             s.index,
-            s.finish_reason,
+            s.finish_reason is FinishReason.END,
             s.log_prob,
             s.sampling_log_prob,
             s.log_weight,
@@ -199,25 +160,30 @@ def packed_samples(samples: Sequence[Sample]) -> list[Message]:
 
 def unpacked_samples(packed: Sequence[Message]) -> list[Sample]:
     """See packed_samples."""
-    return [Sample(*values) for values in packed]
+    return [
+        Sample(text, index, FinishReason.END if has_end else FinishReason.MAX_LENGTH, *rest)
+        for text, index, has_end, *rest in packed
+    ]
 
 
 def packed_answer(value: Any) -> Message:
     """What a job has come to."""
     if isinstance(value, Outcome):
-        return (packed_samples(value.samples), astuple(value.usage), value.shortfall)
+        shortfall = value.shortfall and value.shortfall.name
+        return (packed_samples(value.samples), _counts(value.usage), shortfall)
     readings: list[Reading] = value
     lengths = [len(reading.log_probs) for reading in readings]
     log_probs = np.concatenate([reading.log_probs for reading in readings])  # [sum of T + 1]
-    return (lengths, log_probs, np.stack([reading.logits for reading in readings]))  # [texts, V]
+    logits = np.stack([reading.logits for reading in readings])  # [texts, V]
+    return (pickled((lengths, log_probs, logits)),)
 
 
 def unpacked_answer(packed: Message) -> Any:
     """See packed_answer."""
-    if isinstance(packed[1], tuple):
+    if len(packed) > 1:
         samples, usage, shortfall = packed
-        return Outcome(unpacked_samples(samples), Usage(*usage), shortfall)
-    lengths, log_probs, logits = packed
+        return Outcome(unpacked_samples(samples), Usage(*usage), shortfall and Shortfall[shortfall])
+    lengths, log_probs, logits = pickle.loads(packed[0])
     ends = np.cumsum(lengths)[:-1]
     return [
         Reading(part, last) for part, last in zip(np.split(log_probs, ends), logits, strict=True)
