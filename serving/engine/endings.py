@@ -9,10 +9,12 @@ from serving.engine.contexts import Contexts, Float32
 from serving.engine.drafts import FreeDrafts
 from serving.engine.entry import DrawEntry, Entry, ReadEntry
 from serving.engine.job import FinishReason, Sample, Shortfall
-from serving.engine.rows import DRAW, PREFIX, READ, Records, picked
-from serving.engine.sampling import Bool
+from serving.engine.rows import DRAW, PREFIX, READ, Records, joined, picked
+from serving.engine.sampling import Bool, Int64
 from serving.vocabulary import BOUNDARY, Vocabulary
 
+AT_ONCE = 64
+"""So many strings of a job that goes on are handed on at a time: a few cost nearly as much."""
 _REASONS = (FinishReason.MAX_LENGTH, FinishReason.END)
 
 
@@ -25,16 +27,24 @@ class Endings:
         self._entries = entries
         self._vocabulary = vocabulary
         self._contexts = contexts
+        self._waiting: list[Records] = []  # all of one entry
 
-    def finish(self, live: Records, done: Bool, logits: Float32 | None) -> list[int]:
-        """Hand on what done rows have come to; which entries' drafts are of no use any more.
+    def finish(self, records: Records, done: Bool, logits: Float32 | None) -> list[int]:
+        """Hand on what rows have come to, or let it wait; which entries' drafts are of no use any more.
 
         Args:
-            live: rows.
-            done: which of them are done, [B].
-            logits: after their texts, [B, V]; not needed where all are drafts.
+            records: the rows that are done, one at least.
+            done: which of B rows they are, [B].
+            logits: after the texts of the B, [B, V]; not needed where all are drafts.
         """
-        records = picked(live, done)
+        sole = self._sole(records)
+        if self._waiting and (sole is None or self._waiting[0]["owner"][0] != sole.number):
+            self.hand_on()
+        if sole is not None:
+            self._waiting.append(records)
+            if not sole.wanted or sum(map(len, self._waiting)) >= AT_ONCE:
+                self.hand_on()
+            return []
         drawn: dict[int, DrawEntry] = {}
         drafts = records["kind"] == DRAW
         if drafts.all():
@@ -46,14 +56,31 @@ class Endings:
             self._finish_others(picked(records, ~drafts), logits[done][~drafts], drawn)
         return [number for number, entry in drawn.items() if entry.settle(self._vocabulary)]
 
+    def hand_on(self) -> None:
+        """Let nothing wait any more."""
+        if not self._waiting:
+            return
+        records, self._waiting = joined(self._waiting), []
+        entry = self._entries[int(records["owner"][0])]
+        assert isinstance(entry, DrawEntry)
+        assert isinstance(entry.drafts, FreeDrafts)
+        entry.drafts.usage.characters += int(_characters(records).sum())
+        entry.drafts.finish_all(self._samples(records))
+        entry.settle(self._vocabulary)
+
+    def _sole(self, records: Records) -> DrawEntry | None:
+        """The entry whose drafts all of them are, if it takes every draft."""
+        owners = records["owner"].tolist()
+        entry = self._entries[owners[0]]
+        if not isinstance(entry, DrawEntry) or not isinstance(entry.drafts, FreeDrafts):
+            return None
+        is_sole = owners.count(owners[0]) == len(owners) and not records["kind"].any()
+        return entry if is_sole else None
+
     def _finish_drafts(self, records: Records, drawn: dict[int, DrawEntry]) -> None:
         samples = self._samples(records)
         tokens, owners = records["token"].tolist(), records["owner"].tolist()
-        characters = records["length"] - records["first"] + (records["token"] == BOUNDARY)
-        if owners.count(owners[0]) == len(owners) and self._finish_free(
-            self._draw_entry(owners[0], drawn), samples, int(characters.sum())
-        ):
-            return
+        characters = _characters(records)
         for row, (owner, token, sample, many) in enumerate(
             zip(owners, tokens, samples, characters.tolist(), strict=True)
         ):
@@ -67,15 +94,6 @@ class Endings:
                 entry.give_up(sample, ids)
             else:
                 entry.finish_draft(sample, ids)
-
-    @staticmethod
-    def _finish_free(entry: DrawEntry, samples: list[Sample], characters: int) -> bool:
-        """Hand on all of them at once, if their entry takes every draft; whether it does."""
-        if not isinstance(entry.drafts, FreeDrafts):
-            return False
-        entry.drafts.usage.characters += characters
-        entry.drafts.finish_all(samples)
-        return True
 
     def _samples(self, records: Records) -> list[Sample]:
         """What rows have drawn."""
@@ -115,6 +133,12 @@ class Endings:
                 entry.kept = self._contexts.keep(int(record["place"]))
             else:
                 entry.finish_taking(int(record["index"]), _ids(record))
+
+
+def _characters(records: Records) -> Int64:
+    """How many rows have drawn, the boundary included: [B]."""
+    drawn: Int64 = records["length"] - records["first"] + (records["token"] == BOUNDARY)
+    return drawn
 
 
 def _ids(record: Records) -> list[int]:

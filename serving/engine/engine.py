@@ -111,10 +111,8 @@ class Engine:
 
     def _set_up(self) -> None:
         """Begin with nothing under way."""
-        most = 2 * self.max_rows
-        self.contexts = contexts_of(
-            self.session, self._root, self.clock, self.prefix_cache, most, self._places_in_use
-        )
+        how = (self.clock, self.prefix_cache, 2 * self.max_rows, self._places_in_use)
+        self.contexts = contexts_of(self.session, self._root, *how)
         light, heavy = (
             Lane(self.manifest, self.contexts, self.max_rows, self.admission.began)
             for _ in range(2)
@@ -272,10 +270,12 @@ class Engine:
     def _sweep(self) -> None:
         """Free the rows of jobs that are answered, were cancelled, or whose time is up."""
         now = time.monotonic()
+        if now < self._due and not self._left:
+            return
+        for lane in self._lanes:
+            lane.hand_on()
         if now >= self._due:
             self._expire(now)
-        if not self._left:
-            return
         gone = self._let_go([self._left.popleft() for _ in range(len(self._left))])
         for lane in self._lanes:
             lane.drop(gone)

@@ -97,9 +97,8 @@ class DrawEntry(Entry):
         self.ended = self.cut = 0
         self._takes = 0
         self._samples: list[Sample] = []
-        self.ready = Ready(job, longest)
+        self.ready = Ready(job, self.packed, longest)
 
-    @property
     def packed(self) -> bytes:
         """What all its drafts begin with, see `rows.SHARED`."""
         job, p, first = self.draw, self.draw.parameters, len(self.draw.prefix)

@@ -76,13 +76,19 @@ class Lane:
             if entry.is_stream:
                 self._queue.add(entry)
 
+    def hand_on(self) -> None:
+        """Let no strings wait that are done."""
+        self._endings.hand_on()
+
     def drop(self, gone: Iterable[Entry]) -> None:
         """Let go of entries and their rows."""
         mine = [entry for entry in gone if self.entries.pop(entry.number, None)]
         for entry in mine:
             self._queue.discard(entry)
         if any(entry.held for entry in mine):
-            self._remove(~np.isin(self.rows.live["owner"], list(self.entries)))
+            gone = ~np.isin(self.rows.live["owner"], list(self.entries))
+            if gone.any():
+                self._leave(self.rows.picked(gone), gone)
 
     def turn(self, is_interrupted: Callable[[], bool]) -> None:
         """Let rows in, choose every row's next token, let finished rows out, advance the others.
@@ -116,8 +122,7 @@ class Lane:
         """Choose every row's next token, others' in the place of those that have left too."""
         self._choose(0)
         others = len(self.rows)
-        self._admit()
-        if (self.rows.live["token"][others:] < 0).any():
+        if self._admit():
             self._choose(others)
 
     def _choose(self, begin: int) -> None:
@@ -132,20 +137,24 @@ class Lane:
 
     def _let_out(self, begin: int, done: Bool, logits: Float32 | None = None) -> None:
         """Hand on what the rows from `begin` on have come to where `done` holds, and let them go."""
-        every = self.rows.live
-        gone = done
-        if begin:
-            gone = np.concatenate([np.zeros(begin, np.bool_), done])
-        for number in self._endings.finish(every[begin:], done, logits):
-            gone |= (every["owner"] == number) & (every["kind"] == DRAW)
-        self._remove(gone)
+        live = self.rows.live
+        leaving = self.rows.picked(done, begin)
+        gone = np.concatenate([np.zeros(begin, np.bool_), done]) if begin else done
+        if useless := self._endings.finish(leaving, done, logits):
+            gone = gone | (np.isin(live["owner"], useless) & (live["kind"] == DRAW))
+            leaving = self.rows.picked(gone)
+        self._leave(leaving, gone)
 
-    def _remove(self, gone: Bool) -> None:
-        leaving = table.picked(self.rows.live, gone)
-        work = leaving["length"] - leaving["first"] + 1  # [B]
+    def _leave(self, leaving: Records, gone: Bool) -> None:
+        """Let rows go where `gone` [B] holds, which `leaving` are."""
+        work = (leaving["length"] - leaving["first"] + 1).tolist()  # [B]
+        owners = leaving["owner"].tolist()
         done: dict[int, list[int]] = {}
-        for number, characters in zip(leaving["owner"].tolist(), work.tolist(), strict=True):
-            done.setdefault(number, []).append(characters)
+        if owners.count(owners[0]) == len(owners):
+            done[owners[0]] = work
+        else:
+            for number, characters in zip(owners, work, strict=True):
+                done.setdefault(number, []).append(characters)
         for number, each in done.items():
             if number in self.entries:
                 self._queue.settle(self.entries[number], sum(each), len(each))
@@ -154,10 +163,12 @@ class Lane:
 
     # --- letting rows in
 
-    def _admit(self) -> None:
+    def _admit(self) -> bool:
+        """Let rows in; whether any is to choose its first token yet."""
         free = self.rows.free
         if not free:
-            return
+            return False
+        is_to_choose = False
         draws: list[tuple[DrawEntry, int]] = []
         for number, count in self._queue.take(free):
             entry = self.entries[number]
@@ -167,8 +178,10 @@ class Lane:
                 draws.append((entry, count))
                 continue
             self.rows.add(self._filled(entry, count))
+            is_to_choose = True
         if draws:
-            self._add_draws(draws)
+            is_to_choose |= self._add_draws(draws)
+        return is_to_choose
 
     def _begin(self, entry: Entry, count: int) -> None:
         work = count * entry.cost
@@ -195,29 +208,31 @@ class Lane:
         table.give(records, [entry.draw.prefix])
         return records
 
-    def _add_draws(self, draws: Sequence[tuple[DrawEntry, int]]) -> None:
-        """Rows for the drafts of several entries."""
+    def _add_draws(self, draws: Sequence[tuple[DrawEntry, int]]) -> bool:
+        """Rows for the drafts of several entries; whether any is to choose its first token yet."""
         begin = len(self.rows)
+        is_to_choose = are_over = False
         others = []
         for entry, count in draws:
             indices, attempts = entry.drafts.begin(count)
             if entry.draw.n == 1 or entry.remaining is not None or attempts.any():
                 others.append((entry, indices, attempts))
                 continue
-            logits = self._contexts.logits_of(entry.kept)
-            records = entry.ready.take(entry.packed, indices, logits)
+            records, is_over = entry.ready.take(indices, self._contexts.logits_of(entry.kept))
             records["place"] = self._contexts.fork(entry.kept, count)
             self.rows.add(records)
+            are_over |= is_over
+            is_to_choose |= not records["simple"][0]
         if others:
             self.rows.add(self._made_together(others))
-        live = self.rows.live[begin:]
-        done = (live["token"] >= 0) & (live["length"] == live["first"])
-        if done.any():
-            self._let_out(begin, done)
+        if are_over:
+            live = self.rows.live[begin:]
+            self._let_out(begin, table.are_over(live))
+        return is_to_choose or bool(others)
 
     def _made_together(self, begun: Sequence[tuple[DrawEntry, UInt64, UInt64]]) -> Records:
         """Rows of several entries: made together, since a call may have just one."""
-        counts = [(entry.packed, len(indices)) for entry, indices, _ in begun]
+        counts = [(entry.packed(), len(indices)) for entry, indices, _ in begun]
         records = table.begun(self.rows.kind, counts)
         records["index"] = np.concatenate([indices for _, indices, _ in begun])
         records["attempt"] = np.concatenate([attempts for _, _, attempts in begun])
@@ -232,7 +247,7 @@ class Lane:
         return records
 
     def _takes(self, entry: DrawEntry, count: int) -> Records:
-        records = table.begun(self.rows.kind, [(entry.packed, count)])
+        records = table.begun(self.rows.kind, [(entry.packed(), count)])
         records["place"] = self._contexts.fork(entry.kept, count)
         taken: Mapping[int, Sequence[int]] = {
             number: self._vocabulary.encode(one.text)

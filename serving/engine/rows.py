@@ -76,6 +76,13 @@ def picked(records: Records, rows: Bool | Int64) -> Records:
     return _raw(records)[rows].view(records.dtype)
 
 
+def joined(parts: Sequence[Records]) -> Records:
+    """All of some records, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    return np.concatenate([_raw(part) for part in parts]).view(parts[0].dtype)
+
+
 def put(records: Records, rows: Bool | Int64 | slice, values: Records) -> None:
     """Set some records."""
     _raw(records)[rows] = _raw(values)
@@ -103,6 +110,7 @@ class Rows:
     def __init__(self, longest: int, most: int) -> None:
         self.kind = record_type(longest)
         self._records = np.zeros(most, self.kind)
+        self._bytes = _raw(self._records)
         self._count = 0
 
     def __len__(self) -> int:
@@ -124,16 +132,20 @@ class Rows:
 
     def add(self, records: Records) -> None:
         """Let rows in."""
-        put(self._records, slice(self._count, self._count + len(records)), records)
+        self._bytes[self._count : self._count + len(records)] = _raw(records)
         self._count += len(records)
+
+    def picked(self, rows: Bool, begin: int = 0) -> Records:
+        """A copy of those running rows from `begin` on where it holds, [B]."""
+        return self._bytes[begin : self._count][rows].view(self.kind)
 
     def remove(self, gone: Bool) -> None:
         """Let the rows out where `gone` [B] holds; the order of the others changes."""
         stay = self._count - int(np.count_nonzero(gone))
-        holes = np.flatnonzero(gone[:stay])
+        holes = gone[:stay].nonzero()[0]
         if len(holes):
-            last = stay + np.flatnonzero(~gone[stay:])
-            put(self._records, holes, picked(self._records, last))
+            last = stay + (~gone[stay:]).nonzero()[0]
+            self._bytes[holes] = self._bytes[last]
         self._count = stay
 
 
@@ -147,6 +159,12 @@ def give(records: Records, texts: Sequence[Sequence[int]]) -> None:
     for text, ids in zip(records["text"], texts, strict=True):
         text[: len(ids)] = ids
     records["given"] = records["length"] = [len(ids) for ids in texts]
+
+
+def are_over(records: Records) -> Bool:
+    """Which rows have ended with the first token that they chose, [B]."""
+    over: Bool = (records["token"] >= 0) & (records["length"] == records["first"])
+    return over
 
 
 def make_uniforms(records: Records, first: Int64 | int = 0) -> Float64:

@@ -156,13 +156,13 @@ def inverse_cdf(weights: Float64, uniform: Float64) -> Int64:
 
 
 def _passed(weights: Float64, cumulative: Float64, uniform: Float64) -> Int64:
-    target = uniform * cumulative[:, -1]  # [B]
-    drawn: Int64 = (cumulative <= target[:, None]).sum(axis=1)
-    vocabulary = weights.shape[1]
-    if drawn.max() == vocabulary:
+    total = cumulative[:, -1]  # [B]
+    target = uniform * total
+    drawn: Int64 = (cumulative > target[:, None]).argmax(axis=1)  # the first of them
+    if (target >= total).any():
         # Rounding has lifted the target to the very total; the last id that has any weight is meant.
-        last = vocabulary - 1 - np.argmax(weights[:, ::-1] > 0, axis=1)
-        drawn = np.minimum(drawn, last)
+        last = weights.shape[1] - 1 - np.argmax(weights[:, ::-1] > 0, axis=1)
+        drawn = np.where(target >= total, last, drawn)
     return drawn
 
 

@@ -1,0 +1,64 @@
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from serving.engine import endings
+from serving.engine.engine import Engine
+from serving.engine.job import FinishReason, Sample, Shortfall
+from serving.testing import FakeSession
+from tests.serving.engine.test_engine import expected, job
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    engine = Engine(FakeSession(), max_rows=8)
+    engine.start()
+    yield engine
+    engine.stop()
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Strings wait as long as they may."""
+    monkeypatch.setattr(endings, "AT_ONCE", 10**9)
+
+
+def test_strings_of_a_job_that_goes_on_are_handed_on_many_at_a_time(engine: Engine) -> None:
+    parts: list[list[Sample]] = []
+    asked = job(640, seed=1)
+    asked.sink = lambda samples: parts.append(list(samples))
+    engine.submit(asked)
+    outcome = asked.result.result(timeout=30)
+    samples = [sample for part in parts for sample in part]
+    assert samples == expected(asked)
+    ended = sum(sample.finish_reason is FinishReason.END for sample in samples)
+    assert outcome.usage.characters == ended + sum(len(sample.text) for sample in samples)
+    assert len(parts) <= 640 // (endings.AT_ONCE - 8) + 9
+
+
+@pytest.mark.usefixtures("patient")
+def test_what_waits_is_part_of_what_there_is_when_time_is_up(engine: Engine) -> None:
+    asked = replace(job(10**6, seed=1), partial_at=time.monotonic() + 0.3)
+    engine.submit(asked)
+    outcome = asked.result.result(timeout=30)
+    assert outcome.shortfall is Shortfall.DEADLINE
+    assert outcome.samples == expected(replace(asked, n=len(outcome.samples)))
+    assert len(outcome.samples) > 8
+
+
+@pytest.mark.usefixtures("patient")
+def test_what_waits_for_a_job_that_was_cancelled_is_counted_and_keeps_nobody(
+    engine: Engine,
+) -> None:
+    asked, after = job(10**6, seed=1), job(20, seed=2)
+    engine.submit(asked)
+    while not engine.figures().rows[1]:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    asked.result.cancel()
+    engine.submit(after)
+    assert after.result.result(timeout=30).samples == expected(after)
+    own = after.result.result().usage.characters
+    assert engine.figures().counts["characters", "draw"] > own
