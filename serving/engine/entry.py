@@ -97,7 +97,7 @@ class DrawEntry(Entry):
         self.ended = self.cut = 0
         self._takes = 0
         self._samples: list[Sample] = []
-        self.ready = Ready(job, self.packed, longest)
+        self.ready = Ready(job, longest)
 
     def packed(self) -> bytes:
         """What all its drafts begin with, see `rows.SHARED`."""

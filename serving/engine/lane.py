@@ -218,7 +218,8 @@ class Lane:
             if entry.draw.n == 1 or entry.remaining is not None or attempts.any():
                 others.append((entry, indices, attempts))
                 continue
-            records, is_over = entry.ready.take(indices, self._contexts.logits_of(entry.kept))
+            logits = self._contexts.logits_of(entry.kept)
+            records, is_over = entry.ready.take(entry.packed, indices, logits)
             records["place"] = self._contexts.fork(entry.kept, count)
             self.rows.add(records)
             are_over |= is_over

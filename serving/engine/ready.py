@@ -20,22 +20,23 @@ class Ready:
 
     Args:
         draw: the job.
-        shared: makes what rows begin with, see `rows.packed`.
         longest: the longest text that the model can make.
     """
 
-    def __init__(self, draw: Draw, shared: Callable[[], bytes], longest: int) -> None:
+    def __init__(self, draw: Draw, longest: int) -> None:
         self._draw = draw
-        self._shared = shared
         self._type = table.record_type(longest)
         self._from = 0
         self._records: Records = np.zeros(0, self._type)
         self._are_over = b""
 
-    def take(self, indices: UInt64, logits: Float32) -> tuple[Records, bool]:
+    def take(
+        self, shared: Callable[[], bytes], indices: UInt64, logits: Float32
+    ) -> tuple[Records, bool]:
         """The rows of these indices, [B], which follow one upon the other; each is taken once.
 
         Args:
+            shared: makes what they begin with, see `rows.packed`.
             indices: [B].
             logits: after the prefix, [V].
 
@@ -45,13 +46,13 @@ class Ready:
         begin, end = int(indices[0]), int(indices[-1]) + 1
         if begin < self._from or end > self._from + len(self._records):
             most = min(max(end - begin, AT_ONCE), self._draw.n - begin)
-            self._from, self._records = begin, self._made(begin, most, logits)
+            self._from, self._records = begin, self._made(shared(), begin, most, logits)
             self._are_over = table.are_over(self._records).tobytes()
         part = slice(begin - self._from, end - self._from)
         return self._records[part], 1 in self._are_over[part]
 
-    def _made(self, begin: int, count: int, logits: Float32) -> Records:
-        records = table.begun(self._type, [(self._shared(), count)])
+    def _made(self, shared: bytes, begin: int, count: int, logits: Float32) -> Records:
+        records = table.begun(self._type, [(shared, count)])
         records["index"] = np.arange(begin, begin + count)
         records["uniform"] = table.make_uniforms(records)
         if prefix := self._draw.prefix:
