@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.engine import philox
-from serving.engine.philox import UInt64
 from serving.engine.sampling import Bool, Float64, Int64, Settings
 
 Records = npt.NDArray[Any]
@@ -169,11 +168,10 @@ def are_over(records: Records) -> Bool:
 
 def make_uniforms(records: Records, first: Int64 | int = 0) -> Float64:
     """The numbers that rows keep for their steps from the first on, [B] or one for all: [B, steps]."""
-    rows, count = records["uniform"].shape
-    begin = np.broadcast_to(np.asarray(first, np.uint64), rows)
-    steps: UInt64 = np.add.outer(begin, np.arange(count, dtype=np.uint64))  # [B, steps]
-    seed, index, attempt = (np.repeat(records[n], count) for n in ("seed", "index", "attempt"))
-    return philox.uniforms(seed, index, attempt, steps.ravel()).reshape(rows, count)
+    steps = np.arange(records["uniform"].shape[1], dtype=np.uint64)
+    begin = np.reshape(np.asarray(first, np.uint64), (-1, 1))
+    seed, index, attempt = (records[name][:, None] for name in ("seed", "index", "attempt"))
+    return philox.uniforms(seed, index, attempt, begin + steps)  # [B, steps]
 
 
 def uniforms(records: Records) -> Float64:

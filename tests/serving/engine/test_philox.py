@@ -19,8 +19,8 @@ VECTORS = [
 def test_philox_gives_the_published_words(
     counter: tuple[int, ...], key: tuple[int, ...], words: tuple[int, ...]
 ) -> None:
-    found = philox4x32(np.array([counter], np.uint64).T, np.array([key], np.uint64).T)
-    assert tuple(map(int, found[:, 0])) == words
+    found = philox4x32([*np.array(counter, np.uint64)], [*np.array(key, np.uint64)])
+    assert tuple(map(int, found)) == words
 
 
 def test_a_draw_depends_on_its_own_place_alone() -> None:
@@ -37,6 +37,15 @@ def test_a_draw_depends_on_its_own_place_alone() -> None:
             places[one] // np.uint64(7),
         )
         assert alone[0] == together[i]
+
+
+def test_coordinates_broadcast() -> None:
+    first, second, third = (np.arange(n, dtype=np.uint64) for n in (2, 3, 4))
+    one = np.ones(1, np.uint64)
+    found = uniforms(first[:, None, None], second[:, None], one, third)
+    assert found.shape == (2, 3, 4)
+    assert found[1, 2, 3] == _draw(1, 2, 1, 3)
+    assert uniforms(third, second[:, None], one, first[:, None, None])[1, 2, 3] == _draw(3, 2, 1, 1)
 
 
 def test_every_coordinate_and_both_halves_of_the_seed_matter() -> None:
