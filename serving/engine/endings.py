@@ -1,6 +1,7 @@
 """Rows that are done: what they have come to, handed to their entries."""
 
 from collections.abc import Mapping
+from time import perf_counter
 
 import numpy as np
 
@@ -14,7 +15,9 @@ from serving.engine.sampling import Bool, Int64
 from serving.vocabulary import BOUNDARY, Vocabulary
 
 AT_ONCE = 64
-"""So many strings of a job that goes on are handed on at a time: a few cost nearly as much."""
+WHILE = 0.01
+"""So many strings of a job that goes on are handed on at a time, since few cost nearly as much; and whatever
+there is if nothing was for so many seconds."""
 _REASONS = (FinishReason.MAX_LENGTH, FinishReason.END)
 
 
@@ -28,6 +31,7 @@ class Endings:
         self._vocabulary = vocabulary
         self._contexts = contexts
         self._waiting: list[Records] = []  # all of one entry
+        self._handed_on = 0.0
 
     def finish(self, records: Records, done: Bool, logits: Float32 | None) -> list[int]:
         """Hand on what rows have come to, or let it wait; which entries' drafts are of no use any more.
@@ -44,6 +48,7 @@ class Endings:
             self._waiting.append(records)
             if not sole.wanted or sum(map(len, self._waiting)) >= AT_ONCE:
                 self.hand_on()
+            self.look()
             return []
         drawn: dict[int, DrawEntry] = {}
         drafts = records["kind"] == DRAW
@@ -56,10 +61,16 @@ class Endings:
             self._finish_others(picked(records, ~drafts), logits[done][~drafts], drawn)
         return [number for number, entry in drawn.items() if entry.settle(self._vocabulary)]
 
+    def look(self) -> None:
+        """Let nothing wait that has waited for long."""
+        if self._waiting and perf_counter() - self._handed_on >= WHILE:
+            self.hand_on()
+
     def hand_on(self) -> None:
         """Let nothing wait any more."""
         if not self._waiting:
             return
+        self._handed_on = perf_counter()
         records, self._waiting = joined(self._waiting), []
         entry = self._entries[int(records["owner"][0])]
         assert isinstance(entry, DrawEntry)

@@ -95,6 +95,7 @@ class Lane:
 
         A row that is alone may go on to its end, unless it is interrupted.
         """
+        self._endings.look()
         self._admit()
         live = self.rows.live
         if len(live) == 1 and live["simple"][0]:

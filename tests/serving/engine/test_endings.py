@@ -2,11 +2,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
 from serving.engine import endings
 from serving.engine.engine import Engine
 from serving.engine.job import FinishReason, Sample, Shortfall
+from serving.engine.stepping import States
 from serving.testing import FakeSession
 from tests.serving.engine.test_engine import expected, job
 
@@ -23,9 +26,13 @@ def engine() -> Iterator[Engine]:
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Strings wait as long as they may."""
     monkeypatch.setattr(endings, "AT_ONCE", 10**9)
+    monkeypatch.setattr(endings, "WHILE", 10**9)
 
 
-def test_strings_of_a_job_that_goes_on_are_handed_on_many_at_a_time(engine: Engine) -> None:
+def test_strings_of_a_job_that_goes_on_are_handed_on_many_at_a_time(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endings, "WHILE", 10**9)
     parts: list[list[Sample]] = []
     asked = job(640, seed=1)
     asked.sink = lambda samples: parts.append(list(samples))
@@ -36,6 +43,26 @@ def test_strings_of_a_job_that_goes_on_are_handed_on_many_at_a_time(engine: Engi
     ended = sum(sample.finish_reason is FinishReason.END for sample in samples)
     assert outcome.usage.characters == ended + sum(len(sample.text) for sample in samples)
     assert len(parts) <= 640 // (endings.AT_ONCE - 8) + 9
+
+
+def test_no_string_waits_for_long_where_steps_take_long() -> None:
+    class Slow(FakeSession):
+        def step(
+            self, token: npt.NDArray[np.int64], states: States
+        ) -> tuple[npt.NDArray[np.float32], States]:
+            time.sleep(endings.WHILE)
+            return super().step(token, states)
+
+    parts: list[int] = []
+    engine = Engine(Slow(), max_rows=2, prefix_cache=0)
+    engine.start()
+    asked = job(40, seed=1)
+    asked.sink = lambda samples: parts.append(len(samples))
+    engine.submit(asked)
+    asked.result.result(timeout=30)
+    engine.stop()
+    assert sum(parts) == 40
+    assert max(parts) <= 4
 
 
 @pytest.mark.usefixtures("patient")
