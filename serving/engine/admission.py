@@ -14,6 +14,8 @@ from serving.engine.job import Job
 from serving.errors import DeadlineExceeded, Exhausted
 from serving.limits import MAX_QUEUE, STANDING_QUEUE
 
+REASONS = CALLS, QUEUE, DEADLINE = "calls", "queue", "deadline"
+"""Why jobs are refused: too many are under way, too much waits, their time would not suffice."""
 MAX_JOBS = (4096, 64)
 """Jobs under way at most: light ones, heavy ones."""
 CALM, PATIENCE, RECOVERY = 0.02, 0.03, 0.1
@@ -87,12 +89,13 @@ class Admission:
 
     Attributes:
         queues: of light jobs, of heavy jobs.
+        refused: how many jobs were, for each reason.
     """
 
     def __init__(self, max_queue: float = MAX_QUEUE, rate: float = math.inf) -> None:
         checks.real("max_queue", max_queue, STANDING_QUEUE, math.inf)
         self.max_queue = max_queue
-        self.refused = 0
+        self.refused = dict.fromkeys(REASONS, 0)
         self._lock = threading.Lock()
         self.queues = tuple(Queue(most, rate) for most in MAX_JOBS)
         self._is_standing = False
@@ -161,10 +164,11 @@ class Admission:
         now, light = time.monotonic(), self.queues[0]
         wait = self._seconds(queue, queue.ahead(job.caller, job.characters))
         if queue.jobs >= queue.most:
-            self._refuse(f"{queue.most:,} calls of its kind are under way", wait)
+            self._refuse(CALLS, f"{queue.most:,} calls of its kind are under way", wait)
         bound = self._bound(now)
         if queue is light and wait > bound:
-            self._refuse(f"it would wait {wait:.2f} s, and {bound:g} s are allowed", wait - bound)
+            why = f"it would wait {wait:.2f} s, and {bound:g} s are allowed"
+            self._refuse(QUEUE, why, wait - bound)
         if job.deadline is not None:
             self._check_deadline(queue, job, wait, job.deadline - now)
 
@@ -173,21 +177,21 @@ class Admission:
         # What comes in parts is of use if it begins in time, which a heavy job does beside the others.
         own = 0.0 if job.is_partial else TRUST * self._seconds(queue, job.characters)
         if own > left:
-            self.refused += 1
+            self.refused[DEADLINE] += 1
             raise DeadlineExceeded(
                 f"it would take {own:.2g} s at the least; there were {left:.2g} s"
             )
         if own + TRUST * wait > left and not (job.is_partial and queue is not self.queues[0]):
-            self._refuse("its deadline would pass before it is done", wait)
+            self._refuse(DEADLINE, "its deadline would pass before it is done", wait)
 
     def _seconds(self, queue: Queue, work: int) -> float:
         """How long work takes; each lane gets half of the time while both have work."""
         others = sum(other.jobs > 0 for other in self.queues if other is not queue)
         return work * (1 + others) / queue.rate.value
 
-    def _refuse(self, reason: str, seconds: float) -> None:
-        self.refused += 1
+    def _refuse(self, reason: str, why: str, seconds: float) -> None:
+        self.refused[reason] += 1
         raise Exhausted(
-            f"the call is refused: {reason}; try again later, or elsewhere",
+            f"the call is refused: {why}; try again later, or elsewhere",
             pause(seconds),
         )

@@ -105,7 +105,8 @@ def figures(engine: AnyEngine, found: Figures) -> Iterator[tuple[str, Values]]:
     every = dict.fromkeys([*ZEROS, *counts])
     for name, what in LEDGER.items():
         yield name, [(key[1:], counts[key]) for key in every if key[0] == what]
-    yield "jobs_refused_total", [((), engine.admission.refused)]
+    refused = engine.admission.refused
+    yield "jobs_refused_total", [((reason,), count) for reason, count in refused.items()]
     yield "step_rows_total", [((), found.stepped)]
     yield "rows", [((lane,), n) for lane, n in zip(LANES, found.rows, strict=True)]
     yield "rows_capacity", [((lane,), engine.max_rows) for lane in LANES]

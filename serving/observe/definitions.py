@@ -52,7 +52,7 @@ ENGINE: Final = {
     "queue_seconds": Definition("gauge", "How long the work that has not begun takes.", LANE),
     "jobs_accepted_total": Definition("counter", "Jobs let in.", (*MODEL, "kind")),
     "jobs_total": Definition("counter", "Jobs that have ended.", (*MODEL, "kind", "outcome")),
-    "jobs_refused_total": Definition("counter", "Jobs refused, since too much waited.", MODEL),
+    "jobs_refused_total": Definition("counter", "Jobs not let in.", (*MODEL, "reason")),
     "samples_accepted_total": Definition("counter", "Samples that accepted jobs ask for.", MODEL),
     "samples_total": Definition("counter", "Samples made.", (*MODEL, "finish_reason")),
     "samples_missing_total": Definition("counter", "Samples never made.", (*MODEL, "reason")),

@@ -47,7 +47,7 @@ def test_a_burst_is_let_in_up_to_the_bound_and_no_further(clock: Clock) -> None:
     admission = Admission(max_queue=2.0, rate=1000.0)
     # 200 strings are 2 s of work, behind which another one waits.
     assert sum(let_in(admission, draw()) for _ in range(1000)) == 201
-    assert admission.refused == 799
+    assert admission.refused == {"calls": 0, "queue": 799, "deadline": 0}
     assert admission.pressure == pytest.approx(1.0, abs=0.01)
 
 
@@ -128,6 +128,7 @@ def test_a_deadline_is_too_short_by_itself_or_for_those_before(clock: Clock) -> 
     admission.enter(draw(1000))
     with pytest.raises(Exhausted, match="its deadline would pass"):
         admission.enter(draw(1000, deadline=clock.now + 6))
+    assert admission.refused == {"calls": 0, "queue": 0, "deadline": 2}
 
 
 def test_the_refusal_says_why_and_when_to_come_back(clock: Clock) -> None:
@@ -145,6 +146,7 @@ def test_there_are_so_many_heavy_jobs_and_no_more() -> None:
         admission.enter(job)
     with pytest.raises(Exhausted, match="under way"):
         admission.enter(heavy[-1])
+    assert admission.refused == {"calls": 1, "queue": 0, "deadline": 0}
     admission.left(heavy[0])
     admission.enter(heavy[-1])
 
