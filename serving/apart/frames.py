@@ -83,3 +83,12 @@ class Frames:
             at = end
         del self._buffer[:at]
         return found
+
+
+def sendable(error: BaseException) -> BaseException:
+    """An error, or what it says if it cannot be sent."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error

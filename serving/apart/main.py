@@ -2,7 +2,6 @@
 
 import gc
 import os
-import pickle
 import signal
 import socket
 import sys
@@ -10,7 +9,7 @@ import threading
 from typing import Any
 
 from serving.apart.beat import Beat
-from serving.apart.frames import framed, received
+from serving.apart.frames import framed, received, sendable
 from serving.apart.post import PostedEngine
 from serving.engine.opening import open_session, require
 from serving.engine.stepping import States, StepSession
@@ -89,15 +88,6 @@ def beat(engine: PostedEngine, before: Beat | None) -> Beat:
     has_stopped = is_busy and before is not None and before.beats == beats
     position = engine.position() if has_stopped else ""
     return Beat(beats, engine.post.taken, is_busy, engine.figures(), position)
-
-
-def sendable(error: Exception) -> Exception:
-    """An error, or what it says if it cannot be sent."""
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error
 
 
 def pulse(house: House, connection: socket.socket) -> None:

@@ -9,7 +9,7 @@ from functools import partial
 from queue import Empty
 from typing import Any
 
-from serving.apart.frames import AT_ONCE, Frames, framed_plain, pickled
+from serving.apart.frames import AT_ONCE, Frames, framed_plain, pickled, sendable
 from serving.apart.wire import Message, Things, packed_answer, packed_samples, unpacked_job
 from serving.engine.engine import Engine
 from serving.engine.job import Draw, Job, Sample
@@ -114,7 +114,7 @@ class Post:
         if error is None:
             self.events.append(("done", number, packed_answer(result.result())))
         else:
-            self.events.append(("failed", number, pickled(error)))
+            self.events.append(("failed", number, pickled(sendable(error))))
 
     # --- as an Admission
 

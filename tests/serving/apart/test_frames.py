@@ -1,10 +1,13 @@
+import pickle
 import socket
+import threading
 from typing import Any
 
 import numpy as np
 import pytest
 
-from serving.apart.frames import Frames, framed, framed_plain, received
+from serving.apart.frames import Frames, framed, framed_plain, pickled, received, sendable
+from serving.errors import Exhausted
 
 
 @pytest.mark.parametrize("is_plain", [True, False])
@@ -26,3 +29,10 @@ def test_a_message_is_received_whole_and_an_end_is_told() -> None:
             assert received(theirs) == "next"
         with pytest.raises(EOFError):
             received(theirs)
+
+
+def test_an_error_goes_as_it_is_or_as_what_it_says() -> None:
+    exhausted = pickle.loads(pickled(sendable(Exhausted("too much", 2.5))))
+    assert (type(exhausted), str(exhausted), exhausted.retry_after) == (Exhausted, "too much", 2.5)
+    stuck = sendable(ValueError("here", threading.Lock()))
+    assert pickle.loads(pickled(stuck)).args[0].startswith("ValueError: ('here'")
