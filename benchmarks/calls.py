@@ -136,6 +136,18 @@ async def beside_a_stream(
     return found
 
 
+async def p99s(stub: GenerationServiceStub) -> tuple[float, float]:
+    """The p99 of a call's latency at 50 a second, idle and beside a stream: by turns, medians of three."""
+    found = []
+    for _ in range(3):
+        idle = await latencies(stub, 200, 0.02)
+        busy = await beside_a_stream(stub, lambda: latencies(stub, 200, 0.02))
+        found.append((np.quantile(idle, 0.99), np.quantile(busy, 0.99)))
+        await asyncio.sleep(0.5)  # what was left of the stream ends
+    quiet, busy_p99 = np.median(found, axis=0)
+    return float(quiet), float(busy_p99)
+
+
 def rows(repository: Path) -> list[list[str]]:
     """The lines of the table."""
     return asyncio.run(_rows(repository))
@@ -146,8 +158,7 @@ async def _rows(repository: Path) -> list[list[str]]:
         answer: Any = await stub.Generate(REQUEST)  # type: ignore[misc]
         our_rate = await rate(stub)
         idle = await latencies(stub, 300, 0.0)
-        spaced = await latencies(stub, 200, 0.02)
-        busy = await beside_a_stream(stub, lambda: latencies(stub, 200, 0.02))
+        quiet, busy = await p99s(stub)
     async with echo(answer.SerializeToString()) as stub:
         echo_rate = await rate(stub)
         echo_idle = await latencies(stub, 300, 0.0)
@@ -155,8 +166,6 @@ async def _rows(repository: Path) -> list[list[str]]:
     step = 2 / step_speed(session, 2)
     bare = float(np.median(echo_idle)) + 8 * step
     large = 256 / step_speed(session, 256)
-    allowed = 2 * np.quantile(spaced, 0.99) + large
-    p99 = float(np.quantile(busy, 0.99))
     latency = float(np.median(idle))
     return [
         tables.beside(
@@ -168,8 +177,8 @@ async def _rows(repository: Path) -> list[list[str]]:
         tables.beside(
             "p99 of Generate(n = 1) beside a stream of 100,000",
             "twice the idle p99 and a step of 256",
-            1e6 * p99,
-            1e6 * float(allowed),
+            1e6 * busy,
+            1e6 * (2 * quiet + large),
             "us",
         ),
     ]
