@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from serving.engine.sampling import Int64
+from serving.engine.sampling import Bool, Int64
 
 Column = tuple[Any, tuple[int, ...]]
 """Dtype, and shape of one value."""
@@ -51,9 +51,15 @@ class Pool:
         return max(self._most - len(self), 0)
 
     @property
+    def are_taken(self) -> Bool:
+        """Whether places are taken, of all that ever were."""
+        taken: Bool = self[IS_TAKEN][: self._high]
+        return taken
+
+    @property
     def taken(self) -> Int64:
         """The places that are taken."""
-        return np.flatnonzero(self[IS_TAKEN][: self._high])
+        return np.flatnonzero(self.are_taken)
 
     def take(self, count: int) -> Int64:
         """So many places; more than `most` where `room` does not suffice."""

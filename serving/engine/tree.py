@@ -242,11 +242,12 @@ class Tree(Contexts):
 
     def _drop_leaves(self, sources: Int64) -> None:
         """Make room for nodes."""
-        taken = self._nodes.taken
-        old = taken[
-            (self._nodes["children"][taken] == 0) & (self._nodes["used"][taken] < self._clock)
-        ]
-        old = np.setdiff1d(old, np.concatenate([[ROOT], sources, self._in_use()]))
+        taken = self._nodes.are_taken
+        may_go = taken & (self._nodes["children"][: len(taken)] == 0)
+        may_go &= self._nodes["used"][: len(taken)] < self._clock
+        for stays in (ROOT, sources, self._in_use()):
+            may_go[stays] = False
+        old = np.flatnonzero(may_go)
         leaves = _least(old, self._nodes["used"][old], len(sources))
         parents = self._nodes["parent"][leaves]
         np.subtract.at(self._nodes["children"], parents, 1)
@@ -254,8 +255,8 @@ class Tree(Contexts):
         slots = self._nodes["slot"][leaves]
         self._slots.give(slots[slots != NONE].astype(np.int64))
         self._nodes.give(leaves)
-        for leaf in leaves.tolist():
-            self._tables.pop(leaf, None)
+        for leaf in self._tables.keys() & leaves.tolist():
+            del self._tables[leaf]
 
     def _drop_states(self, at_least: int) -> None:
         """Make room for states; the root's stay, from which all others can be had again."""
