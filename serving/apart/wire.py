@@ -15,6 +15,7 @@ from serving.apart.frames import pickled
 from serving.constraints.automaton import Automaton
 from serving.constraints.taken import Known
 from serving.engine.job import (
+    FINISH_REASONS,
     Draw,
     FinishReason,
     Job,
@@ -161,7 +162,7 @@ def packed_samples(samples: Sequence[Sample]) -> list[Message]:
 def unpacked_samples(packed: Sequence[Message]) -> list[Sample]:
     """See packed_samples."""
     return [
-        Sample(text, index, FinishReason.END if has_end else FinishReason.MAX_LENGTH, *rest)
+        Sample(text, index, FINISH_REASONS[has_end], *rest)
         for text, index, has_end, *rest in packed
     ]
 

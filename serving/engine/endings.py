@@ -9,7 +9,7 @@ from serving.engine.choices import HOPELESS, SPENT
 from serving.engine.contexts import Contexts, Float32
 from serving.engine.drafts import FreeDrafts
 from serving.engine.entry import DrawEntry, Entry, ReadEntry
-from serving.engine.job import FinishReason, Sample, Shortfall
+from serving.engine.job import FINISH_REASONS, Sample, Shortfall
 from serving.engine.rows import DRAW, PREFIX, READ, Records, joined, picked
 from serving.engine.sampling import Bool, Int64
 from serving.vocabulary import BOUNDARY, Vocabulary
@@ -18,7 +18,6 @@ AT_ONCE = 64
 WHILE = 0.01
 """So many strings of a job that goes on are handed on at a time, since few cost nearly as much; and whatever
 there is if nothing was for so many seconds."""
-_REASONS = (FinishReason.MAX_LENGTH, FinishReason.END)
 
 
 class Endings:
@@ -115,7 +114,7 @@ class Endings:
                 Sample,
                 self._vocabulary.decode_rows(records["text"], records["length"].tolist()),
                 records["index"].tolist(),
-                map(_REASONS.__getitem__, ended.tolist()),
+                map(FINISH_REASONS.__getitem__, ended.tolist()),
                 log_prob.tolist(),
                 np.where(records["simple"], log_prob, records["sampling_log_prob"]).tolist(),
                 records["log_weight"].tolist(),

@@ -27,6 +27,10 @@ class FinishReason(Enum):
     MAX_LENGTH = auto()
 
 
+FINISH_REASONS = (FinishReason.MAX_LENGTH, FinishReason.END)
+"""By whether a string ends by itself."""
+
+
 class Shortfall(Enum):
     """Why there are fewer strings than were asked for."""
 

@@ -148,14 +148,10 @@ class Lane:
 
     def _leave(self, leaving: Records, gone: Bool) -> None:
         """Let rows go where `gone` [B] holds, which `leaving` are."""
-        work = (leaving["length"] - leaving["first"] + 1).tolist()  # [B]
-        owners = leaving["owner"].tolist()
+        work = leaving["length"] - leaving["first"] + 1  # [B]
         done: dict[int, list[int]] = {}
-        if owners.count(owners[0]) == len(owners):
-            done[owners[0]] = work
-        else:
-            for number, characters in zip(owners, work, strict=True):
-                done.setdefault(number, []).append(characters)
+        for number, characters in zip(leaving["owner"].tolist(), work.tolist(), strict=True):
+            done.setdefault(number, []).append(characters)
         for number, each in done.items():
             if number in self.entries:
                 self._queue.settle(self.entries[number], sum(each), len(each))

@@ -82,7 +82,7 @@ def joined(parts: Sequence[Records]) -> Records:
     return np.concatenate([_raw(part) for part in parts]).view(parts[0].dtype)
 
 
-def put(records: Records, rows: Bool | Int64 | slice, values: Records) -> None:
+def put(records: Records, rows: Bool | Int64, values: Records) -> None:
     """Set some records."""
     _raw(records)[rows] = _raw(values)
 

@@ -1,5 +1,4 @@
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -12,14 +11,6 @@ from serving.engine.job import FinishReason, Sample, Shortfall
 from serving.engine.stepping import States
 from serving.testing import FakeSession
 from tests.serving.engine.test_engine import expected, job
-
-
-@pytest.fixture
-def engine() -> Iterator[Engine]:
-    engine = Engine(FakeSession(), max_rows=8)
-    engine.start()
-    yield engine
-    engine.stop()
 
 
 @pytest.fixture

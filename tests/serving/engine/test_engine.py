@@ -2,7 +2,6 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import suppress
 
@@ -45,14 +44,6 @@ def job(n: int = 3, prefix: str = "", max_length: int = 8, **parameters: float) 
 
 def expected(asked: Draw) -> list[Sample]:
     return generate(FakeSession(), asked.prefix, asked.n, asked.parameters, asked.max_length)
-
-
-@pytest.fixture
-def engine() -> Iterator[Engine]:
-    engine = Engine(FakeSession(), max_rows=7)
-    engine.start()
-    yield engine
-    engine.stop()
 
 
 def fixed(sample: Sample) -> tuple[object, ...]:
