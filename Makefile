@@ -93,7 +93,7 @@ image-test: $(STAMP) ## build the image and try it: read-only, unprivileged, in 
 lock: $(STAMP) ## what the image installs, with hashes: serving/requirements-*.lock
 	$(LOCK) --extra serve -o serving/requirements-cpu.lock pyproject.toml
 	$(LOCK) --extra serve-gpu -o serving/requirements-gpu.lock pyproject.toml
-	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])' | \
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], "ziglang", sep="\n")' | \
 		$(LOCK) -o serving/requirements-build.lock -
 
 sbom: $(STAMP) ## a bill of the image's Python packages: [VARIANT=cpu] to build/sbom-VARIANT.cdx.json
@@ -107,7 +107,7 @@ clean: ## remove the environment, caches and builds; runs and models stay
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find trainer serving tests proto -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt hatch_build.py serving/engine/kernels.c
 	@rm -f $@
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "makemore needs Python 3.11 or newer; set PYTHON=")'
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)

@@ -30,7 +30,9 @@ MAX_STATE_BYTES = 64 * 2**20
 class StateSpec:
     """One state: its tensors' names in the graph, its dtype, its shape without the batch axis.
 
-    `in_place` says that the output may be written where the input lies.
+    `in_place` says that the output may be written where the input lies. `grows` is the axis of the shape
+    along which every step adds an entry: a string's first step, which sees the boundary, sets entry 0, the
+    next sets entry 1, and so on; a step changes no other, and none matters before it is set.
     """
 
     name: str
@@ -39,6 +41,7 @@ class StateSpec:
     dtype: str
     shape: tuple[int, ...]
     in_place: bool = False
+    grows: int | None = None
 
     @property
     def bytes_per_row(self) -> int:
@@ -58,9 +61,9 @@ class StateSpec:
                 "shape": list(shape),
                 **others,
             } if dtype in DTYPES and all(type(n) is int and n > 0 for n in shape):
-                return cls(
-                    name, input_, output, dtype, tuple(shape), others.get("in_place") is True
-                )
+                is_in_place, grows = others.get("in_place") is True, others.get("grows")
+                axis = grows if type(grows) is int and 0 <= grows < len(shape) else None
+                return cls(name, input_, output, dtype, tuple(shape), is_in_place, axis)
         raise BadModel(f"manifest: states: {_short(value)} is not a state description")
 
 

@@ -54,6 +54,7 @@ class RemoteEngine(asyncio.BufferedProtocol):
         self._shared = Shared(self._write)
         self._jobs: dict[int, Job] = {}
         self._number = self._sent = 0
+        self._outbox: list[bytes] = []
         self._is_closing = False
         self._over = threading.Event()
         self._transport: asyncio.WriteTransport
@@ -121,9 +122,18 @@ class RemoteEngine(asyncio.BufferedProtocol):
             self._write(("cancel", number))
 
     def _write(self, message: Message) -> None:
-        if not self._transport.is_closing():
-            self._sent += 1
-            self._transport.write(framed_plain(message))
+        """Send a message, together with all others that the loop's tasks have now."""
+        if not self._outbox:
+            self._loop.call_soon(self._flush)
+        self._outbox.append(framed_plain(message))
+        self._sent += 1
+
+    def _flush(self) -> None:
+        messages, self._outbox = self._outbox, []
+        if self._transport.is_closing():
+            self._sent -= len(messages)
+        else:
+            self._transport.write(b"".join(messages))
 
     # --- what comes back
 

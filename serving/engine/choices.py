@@ -34,8 +34,6 @@ class Choices:
         fresh = live["token"] < 0
         if not fresh.all():
             return self._choose_some(live, logits, fresh)
-        if live["simple"].all():
-            return self._draw_simply(live, logits)
         is_given = live["at"] < live["given"]
         draws = live["kind"] == DRAW
         done: Bool = ~is_given & ~draws
@@ -44,8 +42,7 @@ class Choices:
             self._feed(live, logits, feeding)
         if len(drawing):
             records = live[drawing]
-            draw = self._draw_simply if records["simple"].all() else self._draw
-            done[drawing] = draw(records, logits[drawing])
+            done[drawing] = self._draw(records, logits[drawing])
             live[drawing] = records
         return done
 
@@ -56,20 +53,6 @@ class Choices:
             records = table.picked(live, fresh)
             done[fresh] = self.choose(records, logits[fresh])
             table.put(live, fresh, records)
-        return done
-
-    def _draw_simply(self, live: Records, logits: Float32) -> Bool:
-        """`_draw` for rows that are all simple: to the last bit the same, and faster."""
-        drawn = sampling.draw(logits, None, table.uniforms(live))
-        length = live["length"]
-        goes_on = drawn.ids != BOUNDARY
-        grows = goes_on & (length < live["max_length"])
-        live["log_prob"] += np.where(grows | ~goes_on, drawn.log_prob, 0.0)
-        # A row that does not grow writes where nothing is read.
-        live["text"][np.arange(len(live)), length] = drawn.ids
-        live["length"] = length + grows
-        live["token"] = drawn.ids
-        done: Bool = ~grows
         return done
 
     def _draw(self, records: Records, logits: Float32) -> Bool:

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from serving.engine.sampling import Bool, Int64, Table
+from serving.engine.rows import Records
+from serving.engine.sampling import Bool, Int64
 from serving.engine.stepping import States, StepSession, initial_states
+from serving.engine.walking import Known, Walked, Walker, known_of
 from serving.errors import ServingError
 from serving.vocabulary import BOUNDARY
 
@@ -21,10 +23,16 @@ NOWHERE = -1
 
 
 class Context(NamedTuple):
-    """Logits [V] after a text, and a slice of every state."""
+    """What a model says after a text, and a slice of every state."""
 
-    logits: Float32
+    known: Known  # of one place
     states: States
+
+    @property
+    def logits(self) -> Float32:
+        """Of the next character, [V]."""
+        logits: Float32 = self.known.logits[0]
+        return logits
 
 
 class Contexts(Protocol):
@@ -34,7 +42,7 @@ class Contexts(Protocol):
     """
 
     root: Any  # kept: after the boundary that starts every string
-    shared: bool = False  # whether what was computed for one row is there for others
+    walker: Walker
 
     def fork(self, kept: Any, count: int) -> Int64:
         """Places for so many rows, all of them after the same text: [B]."""
@@ -42,18 +50,17 @@ class Contexts(Protocol):
     def keep(self, place: int) -> Any:
         """What `fork` goes on from, long after the row has left."""
 
-    def logits_of(self, kept: Any) -> Float32:
-        """Logits of the next character after what is kept: [V]."""
+    def known(self) -> Known:
+        """What rows draw from, by place."""
 
     def logits(self, places: Int64) -> Float32:
         """Logits of the next character: [B, V]."""
+        found: Float32 = self.known().logits[places]
+        return found
 
-    def follow(self, places: Int64, tokens: Int64) -> tuple[Int64, Bool]:
-        """As `advance`, without a step: those get there for whom nothing is to be computed.
-
-        None does where those would be few, or nothing is `shared`.
-        """
-        return places, np.zeros(len(places), np.bool_)
+    def walk(self, live: Records) -> Walked:
+        """Let simple rows draw on by what is known, [B] of them; see Walker.walk."""
+        return self.walker.walk(live, self.known())
 
     def advance(self, places: Int64, tokens: Int64) -> tuple[Int64, Bool]:
         """Let rows see one more token each.
@@ -65,14 +72,8 @@ class Contexts(Protocol):
     def release(self, places: Int64) -> None:
         """Rows have left."""
 
-    # A row that is alone:
-
-    def draw(self, place: int, uniform: float) -> tuple[int, float]:
-        """A plain draw of the next token, and its log-probability; `uniform` is in [0, 1)."""
-        return Table.of(self.logits(np.array([place]))[0]).draw(uniform)
-
     def step(self, place: int, token: int) -> int:
-        """Where the row is after one more token; NOWHERE if it did not get there and is to ask again."""
+        """As `advance` for one row; NOWHERE if it did not get there."""
         after, moved = self.advance(np.array([place]), np.array([token]))
         return int(after[0]) if moved[0] else NOWHERE
 
@@ -88,7 +89,7 @@ def after_boundary(session: StepSession) -> Context:
     logits, states = session.step(token, initial_states(manifest.states, 2))
     if logits.shape != (2, len(manifest.vocabulary)) or not np.isfinite(logits).all():
         raise ServingError(f"{manifest.name}: the first step gives no usable logits")
-    return Context(logits[0].copy(), tuple(state[0].copy() for state in states))
+    return Context(known_of(logits[:1].copy()), tuple(state[0].copy() for state in states))
 
 
 class Private(Contexts):
@@ -101,8 +102,9 @@ class Private(Contexts):
     def __init__(self, session: StepSession, root: Context) -> None:
         self._session = session
         self.root = root
+        self.walker = Walker(session.manifest.max_length)
         vocabulary = len(session.manifest.vocabulary)
-        self._logits: Float32 = np.zeros((0, vocabulary), np.float32)
+        self._known = known_of(np.zeros((0, vocabulary), np.float32))
         self._states: States = initial_states(session.manifest.states, 0)
         self._free: list[int] = []
         self._left: set[int] = set()  # where states may still be those of a row that has left
@@ -112,54 +114,51 @@ class Private(Contexts):
         """See Contexts."""
         lacking = count - len(self._free)
         if lacking > 0:
-            high = len(self._logits)
-            self._logits = _longer(self._logits, lacking)
+            high = len(self._known.logits)
+            self._known = self._known.changed(lambda column: _longer(column, lacking))
             self._states = tuple(_longer(state, lacking) for state in self._states)
             self._free.extend(range(high, high + lacking))
         places = np.array(self._free[-count:], np.int64)
         del self._free[-count:]
         self._own()
-        self._logits[places] = kept.logits
+        self._known.put(places, kept.known)
         for state, value in zip(self._states, kept.states, strict=True):
             state[places] = value
         return places
 
     def _own(self) -> None:
-        """Make the arrays writeable; those that a session gives need not be."""
-        if not all(array.flags.writeable for array in (self._logits, *self._states)):
-            self._logits = self._logits.copy()
+        """Make the states writeable; those that a session gives need not be."""
+        if not all(state.flags.writeable for state in self._states):
             self._states = tuple(state.copy() for state in self._states)
 
     def keep(self, place: int) -> Context:
         """See Contexts."""
-        return Context(self._logits[place].copy(), tuple(s[place].copy() for s in self._states))
+        states = tuple(state[place].copy() for state in self._states)
+        return Context(self._known.changed(lambda column: column[place : place + 1].copy()), states)
 
-    def logits_of(self, kept: Context) -> Float32:
+    def known(self) -> Known:
         """See Contexts."""
-        return kept.logits
-
-    def logits(self, places: Int64) -> Float32:
-        """See Contexts."""
-        return self._logits[places]
+        return self._known
 
     def advance(self, places: Int64, tokens: Int64) -> tuple[Int64, Bool]:
         """See Contexts."""
-        live = len(self._logits) - len(self._free)
+        live = len(self._known.logits) - len(self._free)
         if len(places) < live:
             self._advance_some(places, tokens)
         else:
             places = self._closed_up(places)
             self._rest_idle()
-            every = np.zeros(len(self._logits), np.int64)
+            every = np.zeros(len(self._known.logits), np.int64)
             every[places] = tokens
-            self._logits, self._states = self._session.advance(every, self._states)
+            logits, self._states = self._session.advance(every, self._states)
+            self._known.put(slice(None), known_of(logits))
         return places, np.ones(len(places), np.bool_)
 
     def _advance_some(self, places: Int64, tokens: Int64) -> None:
         states = tuple(state[places] for state in self._states)
         logits, after = self._session.advance(tokens, states)
         self._own()
-        self._logits[places] = logits
+        self._known.put(places, known_of(logits))
         for state, value in zip(self._states, after, strict=True):
             state[places] = value
 
@@ -182,9 +181,9 @@ class Private(Contexts):
 
     def _closed_up(self, places: Int64) -> Int64:
         """Without the slots that nobody has, where they are many."""
-        if len(self._free) * 4 <= len(self._logits):
+        if len(self._free) * 4 <= len(self._known.logits):
             return places
-        self._logits = self._logits[places]
+        self._known = self._known.changed(lambda column: column[places])
         self._states = tuple(state[places] for state in self._states)
         self._free.clear()
         self._left.clear()

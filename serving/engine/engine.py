@@ -19,14 +19,14 @@ import numpy as np
 
 from serving.engine.admission import Admission
 from serving.engine.contexts import Context, Contexts, after_boundary
-from serving.engine.entry import DrawEntry, Entry, ReadEntry
+from serving.engine.entry import DrawEntry, Entry, entry_of
 from serving.engine.figures import Figures, position_of
-from serving.engine.job import Draw, Job, Read, Shortfall
+from serving.engine.job import Draw, Job, Shortfall
 from serving.engine.lane import Lane
 from serving.engine.ledger import Ledger
 from serving.engine.residence import contexts_of
 from serving.engine.sampling import Int64
-from serving.engine.scheduler import Turns
+from serving.engine.scheduler import Pace, Turns
 from serving.engine.stepping import StepSession
 from serving.engine.timed import StepClock
 from serving.engine.tree import Tree
@@ -77,7 +77,7 @@ class Engine:
         self._since = 0.0
         self._number = 0
         self._lanes: tuple[Lane, ...] = ()
-        self._order = Turns()
+        self._order, self._pace = Turns(), Pace()
         self._inbox: SimpleQueue[Job | None] = SimpleQueue()
         self._closing = threading.Event()
         self._lock = threading.Lock()
@@ -120,9 +120,7 @@ class Engine:
         self._lanes = (light, heavy)
 
     def _places_in_use(self) -> Int64:
-        kept = [e.kept for e in self._entries.values() if isinstance(e, DrawEntry)]
-        places = [lane.rows.live["place"] for lane in self._lanes]
-        return np.concatenate([*places, np.array([k for k in kept if k is not None], np.int64)])
+        return np.concatenate([lane.places() for lane in self._lanes])
 
     def submit(self, job: Job, *, is_continued: bool = False) -> None:
         """Queue a job; from any thread. See AnyEngine."""
@@ -170,6 +168,9 @@ class Engine:
         try:
             while self._take_in():
                 self.turn()
+                if pause := self._pace.pause(len(self._entries), sum(self.rows)):
+                    time.sleep(pause)
+                    self._since += pause
         except BaseException:  # what ends the thread, whatever it is, must not do so unnoticed
             log.exception("the engine of %s failed", self.name)
             self.fail(f"the engine of {self.name} failed", ServingError("the model failed"))
@@ -227,12 +228,7 @@ class Engine:
 
     def _add(self, job: Job) -> None:
         self._number += 1
-        entry: Entry
-        if isinstance(job, Read):
-            entry = ReadEntry(job, self._number)
-        else:
-            assert isinstance(job, Draw)
-            entry = DrawEntry(job, self._number, self.contexts.root, self.manifest.max_length)
+        entry = entry_of(job, self._number, self.contexts.root, self.manifest.max_length)
         lane = self._lanes[0 if job.is_light else 1]
         self._entries[entry.number] = entry
         job.result.add_done_callback(partial(self._note_left, entry.number))
@@ -248,7 +244,9 @@ class Engine:
         light, heavy = (lane.has_work for lane in self._lanes)
         is_light = self._order.is_light_next(light, heavy)
         lane = self._lanes[0 if is_light else 1]
+        taken, run = time.perf_counter(), time.thread_time()
         lane.turn(self._is_interrupted)
+        self._pace.ran(time.perf_counter() - taken, time.thread_time() - run)
         seconds = self._lap()
         if light and heavy:
             self._order.spent(seconds, is_light)

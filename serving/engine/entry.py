@@ -261,3 +261,11 @@ class ReadEntry(Entry):
         self.characters += length + 1
         if self._finished == len(self._readings):
             self.answer(self._readings)
+
+
+def entry_of(job: Job, number: int, root: Any, longest: int) -> Entry:
+    """A job that begins; see DrawEntry and ReadEntry."""
+    if isinstance(job, Read):
+        return ReadEntry(job, number)
+    assert isinstance(job, Draw)
+    return DrawEntry(job, number, root, longest)

@@ -22,7 +22,10 @@ from serving.engine.solo import run_alone
 from serving.manifest import Manifest
 
 ROUNDS = 4
-"""So many characters at most come of what is known already before the model takes a step."""
+"""So many times at most are places that became free taken anew before the model takes a step."""
+MANY, WIDE = 4, 64
+"""Rows that are not simple go on by what is known if more than one in so many can, and at most so many others
+wait for a step: beyond that, it takes as long for each."""
 
 
 class Lane:
@@ -70,6 +73,12 @@ class Lane:
         self.entries[entry.number] = entry
         self._queue.add(entry)
 
+    def places(self) -> Int64:
+        """Where its rows are, and what its entries go on from."""
+        kept = [e.kept for e in self.entries.values() if isinstance(e, DrawEntry)]
+        held = np.array([place for place in kept if place is not None], np.int64)
+        return np.concatenate([self.rows.live["place"], held])
+
     def look_again(self) -> None:
         """Ask the entries anew that wait for their callers to collect what they have."""
         for entry in self.entries.values():
@@ -103,38 +112,46 @@ class Lane:
                 self._let_out(0, np.ones(1, np.bool_))
             return
         self._choose_all()
-        if self._contexts.shared:
-            for _ in range(ROUNDS):  # lest a step be for less than it might
-                if not self._move(self._contexts.follow):
-                    break
-                self._choose_all()
         if len(self.rows):
-            self._move(self._contexts.advance)
+            self._advance()
 
-    def _move(self, how: Callable[[Int64, Int64], tuple[Int64, Bool]]) -> bool:
-        """Let rows see their next tokens; whether any did."""
+    def _advance(self) -> None:
+        """Let rows see their next tokens."""
         live = self.rows.live
-        live["place"], moved = how(live["place"], live["token"])
+        live["place"], moved = self._contexts.advance(live["place"], live["token"])
         live["at"] += moved
         live["token"] = np.where(moved, -1, live["token"])
-        return bool(moved.any())
 
     def _choose_all(self) -> None:
         """Choose every row's next token, others' in the place of those that have left too."""
-        self._choose(0)
-        others = len(self.rows)
-        if self._admit():
-            self._choose(others)
+        begin = 0
+        for _ in range(ROUNDS):  # lest a step be for less than it might
+            chosen = self._choose(begin)
+            begin = len(self.rows)
+            has_more = self._admit()
+            if chosen * MANY > begin and begin - chosen <= WIDE:
+                begin = 0
+            elif not has_more:
+                return
+        self._choose(begin)
 
-    def _choose(self, begin: int) -> None:
-        """Choose the next tokens of the rows from `begin` on, and let out those that are done."""
+    def _choose(self, begin: int) -> int:
+        """Choose the next tokens of the rows from `begin` on, and let out those that are done.
+
+        Returns:
+            How many were no simple ones.
+        """
         live = self.rows.live[begin:]
         if not len(live):
-            return
-        logits = self._contexts.logits(live["place"])  # [B, V]
-        done = self._choices.choose(live, logits)
-        if done.any():
+            return 0
+        walked = self._contexts.walk(live)
+        done, logits = walked.are_done, None
+        if walked.unchosen:
+            logits = self._contexts.logits(live["place"])  # [B, V]
+            done = done | self._choices.choose(live, logits)
+        if walked.done or (walked.unchosen and done.any()):
             self._let_out(begin, done, logits)
+        return walked.unchosen
 
     def _let_out(self, begin: int, done: Bool, logits: Float32 | None = None) -> None:
         """Hand on what the rows from `begin` on have come to where `done` holds, and let them go."""
@@ -161,11 +178,10 @@ class Lane:
     # --- letting rows in
 
     def _admit(self) -> bool:
-        """Let rows in; whether any is to choose its first token yet."""
+        """Let rows in; whether there were any."""
         free = self.rows.free
         if not free:
             return False
-        is_to_choose = False
         draws: list[tuple[DrawEntry, int]] = []
         for number, count in self._queue.take(free):
             entry = self.entries[number]
@@ -175,10 +191,9 @@ class Lane:
                 draws.append((entry, count))
                 continue
             self.rows.add(self._filled(entry, count))
-            is_to_choose = True
         if draws:
-            is_to_choose |= self._add_draws(draws)
-        return is_to_choose
+            self._add_draws(draws)
+        return self.rows.free < free
 
     def _begin(self, entry: Entry, count: int) -> None:
         work = count * entry.cost
@@ -205,28 +220,19 @@ class Lane:
         table.give(records, [entry.draw.prefix])
         return records
 
-    def _add_draws(self, draws: Sequence[tuple[DrawEntry, int]]) -> bool:
-        """Rows for the drafts of several entries; whether any is to choose its first token yet."""
-        begin = len(self.rows)
-        is_to_choose = are_over = False
+    def _add_draws(self, draws: Sequence[tuple[DrawEntry, int]]) -> None:
+        """Rows for the drafts of several entries."""
         others = []
         for entry, count in draws:
             indices, attempts = entry.drafts.begin(count)
             if entry.draw.n == 1 or entry.remaining is not None or attempts.any():
                 others.append((entry, indices, attempts))
                 continue
-            logits = self._contexts.logits_of(entry.kept)
-            records, is_over = entry.ready.take(entry.packed, indices, logits)
+            records = entry.ready.take(entry.packed, indices, self._contexts.walker)
             records["place"] = self._contexts.fork(entry.kept, count)
             self.rows.add(records)
-            are_over |= is_over
-            is_to_choose |= not records["simple"][0]
         if others:
             self.rows.add(self._made_together(others))
-        if are_over:
-            live = self.rows.live[begin:]
-            self._let_out(begin, table.are_over(live))
-        return is_to_choose or bool(others)
 
     def _made_together(self, begun: Sequence[tuple[DrawEntry, UInt64, UInt64]]) -> Records:
         """Rows of several entries: made together, since a call may have just one."""
@@ -234,7 +240,7 @@ class Lane:
         records = table.begun(self.rows.kind, counts)
         records["index"] = np.concatenate([indices for _, indices, _ in begun])
         records["attempt"] = np.concatenate([attempts for _, _, attempts in begun])
-        records["uniform"] = table.make_uniforms(records)
+        self._contexts.walker.fill_uniforms(records)
         forks = [self._contexts.fork(entry.kept, len(indices)) for entry, indices, _ in begun]
         records["place"] = np.concatenate(forks)
         end = 0

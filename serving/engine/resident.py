@@ -12,11 +12,12 @@ from time import perf_counter
 
 import numpy as np
 
-from serving.engine.contexts import Context, Contexts, Float32
+from serving.engine.contexts import Context, Contexts
 from serving.engine.device_session import DeviceSession, Slab, padded
 from serving.engine.moves import Block
 from serving.engine.sampling import Bool, Int64
 from serving.engine.timed import StepClock
+from serving.engine.walking import Known, Walker, known_of
 
 ARRIVING = -1
 """The slab of a row whose state is on the host yet."""
@@ -37,11 +38,12 @@ class Resident(Contexts):
         self, session: DeviceSession, root: Context, clock: StepClock | None = None
     ) -> None:
         self.root = root
+        self.walker = Walker(session.manifest.max_length)
         self._clock = clock or StepClock()
         self._session = session
         self._mover = session.mover
         self._kept: dict[int, Context] = {}  # of the places whose rows are arriving
-        self._logits: Float32 = np.zeros((0, len(root.logits)), np.float32)  # by place
+        self._known = root.known.changed(lambda column: column[:0])
         self._slab: Int64 = np.zeros(0, np.int64)  # by place
         self._row: Int64 = np.zeros(0, np.int64)  # by place: which row of the slab
         self._slabs: list[Slab] = []
@@ -59,13 +61,13 @@ class Resident(Contexts):
             free = np.flatnonzero(self._slab == NOWHERE)
         places = free[:count]
         self._slab[places] = ARRIVING
-        self._logits[places] = kept.logits
+        self._known.put(places, kept.known)
         self._kept.update(dict.fromkeys(places.tolist(), kept))
         return places
 
     def _grow(self, by: int) -> None:
         rows = len(self._slab) + by
-        self._logits = padded(self._logits, rows)
+        self._known = self._known.changed(lambda column: padded(column, rows))
         self._row = padded(self._row, rows)
         self._slab = np.concatenate([self._slab, np.full(by, NOWHERE)])
 
@@ -76,15 +78,11 @@ class Resident(Contexts):
         front = self._slabs[self._slab[place]].front
         self._mover.pick(front, self._root, self._row[place : place + 1], self._single)
         states = tuple(state[0] for state in self._mover.read(self._single))
-        return Context(self._logits[place].copy(), states)
+        return Context(self._known.changed(lambda column: column[place : place + 1].copy()), states)
 
-    def logits_of(self, kept: Context) -> Float32:
+    def known(self) -> Known:
         """See Contexts."""
-        return kept.logits
-
-    def logits(self, places: Int64) -> Float32:
-        """See Contexts."""
-        return self._logits[places]
+        return self._known
 
     def advance(self, places: Int64, tokens: Int64) -> tuple[Int64, Bool]:
         """See Contexts."""
@@ -102,7 +100,7 @@ class Resident(Contexts):
         begun = perf_counter()
         logits = self._session.take(self._slabs[slab], every)
         self._clock.note(len(places), perf_counter() - begun)
-        self._logits[places] = logits[self._row[places]]
+        self._known.put(places, known_of(logits[self._row[places]]))
 
     def _is_ready(self, slab: int, places: Int64) -> bool:
         """Whether a slab can be stepped as it is: it has these rows and no others.

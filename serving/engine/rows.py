@@ -160,12 +160,6 @@ def give(records: Records, texts: Sequence[Sequence[int]]) -> None:
     records["given"] = records["length"] = [len(ids) for ids in texts]
 
 
-def are_over(records: Records) -> Bool:
-    """Which rows have ended with the first token that they chose, [B]."""
-    over: Bool = (records["token"] >= 0) & (records["length"] == records["first"])
-    return over
-
-
 def make_uniforms(records: Records, first: Int64 | int = 0) -> Float64:
     """The numbers that rows keep for their steps from the first on, [B] or one for all: [B, steps]."""
     steps = np.arange(records["uniform"].shape[1], dtype=np.uint64)

@@ -5,7 +5,6 @@ draw does not depend on its neighbours. `docs/sampling.md` is its specification.
 previews with the same function.
 """
 
-from bisect import bisect_right
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
@@ -145,30 +144,42 @@ def weights_of(logits: Float64, settings: Settings) -> Float64:
 
 def log_partition(logits: Float64) -> Float64:
     """Log sum exp of each row: [B] from [B, V]."""
-    top: Float64 = logits.max(axis=1)  # [B]
-    partition: Float64 = top + np.log(np.exp(logits - top[:, None]).cumsum(axis=1)[:, -1])
-    return partition
+    return edges(logits).log_partition
 
 
 def inverse_cdf(weights: Float64, uniform: Float64) -> Int64:
     """The id at which each row's cumulative weight, in id order, passes its uniform: [B]."""
-    return _passed(weights, weights.cumsum(axis=1), uniform)
+    return passed(weights.cumsum(axis=1), uniform)
 
 
-def _passed(weights: Float64, cumulative: Float64, uniform: Float64) -> Int64:
+def passed(cumulative: Float64, uniform: Float64) -> Int64:
+    """The first id of each row whose cumulative weight, [B, V], passes its uniform: [B]."""
     total = cumulative[:, -1]  # [B]
-    target = uniform * total
+    # Rounding may lift it to the very total, which nothing passes: the id that reaches it is meant.
+    target = np.minimum(uniform * total, np.nextafter(total, 0.0))
     drawn: Int64 = (cumulative > target[:, None]).argmax(axis=1)  # the first of them
-    if (target >= total).any():
-        # Rounding has lifted the target to the very total; the last id that has any weight is meant.
-        last = weights.shape[1] - 1 - np.argmax(weights[:, ::-1] > 0, axis=1)
-        drawn = np.where(target >= total, last, drawn)
     return drawn
+
+
+class Edges(NamedTuple):
+    """Plain rows, ready to be drawn from."""
+
+    cumulative: Float64  # [B, V], of weights of which a row's largest is 1
+    log_partition: Float64  # [B], log sum exp
+
+
+def edges(raw: Float64) -> Edges:
+    """Edges of logits, [B, V]."""
+    top = raw.max(axis=1)  # [B]
+    cumulative = raw - top[:, None]  # [B, V], as yet centred logits
+    np.exp(cumulative, out=cumulative)
+    np.cumsum(cumulative, axis=1, out=cumulative)
+    return Edges(cumulative, top + np.log(cumulative[:, -1]))
 
 
 def draw(
     logits: npt.NDArray[np.float32],
-    settings: Settings | None,
+    settings: Settings,
     uniform: Float64,
     mask: Bool | None = None,
     remaining: Float64 | None = None,
@@ -177,16 +188,13 @@ def draw(
 
     Args:
         logits: [B, V], raw.
-        settings: of every row; None where all are plain, which is faster and comes to the same.
+        settings: of every row.
         uniform: [B], in [0, 1).
         mask: [B, V], the ids that may be drawn, at least one a row; None for all.
         remaining: [B, V], the share of each id's mass that is still to be had; None for all of it. A row
             in which nothing remains gets the id -1.
     """
     raw = logits.astype(np.float64)  # [B, V]
-    if settings is None and mask is None and remaining is None:
-        return _draw_plainly(raw, uniform)
-    settings = settings or Settings.of(SamplingParameters(), len(raw))
     weights = free = weights_of(raw, settings)
     if mask is not None:
         weights = weights_of(np.where(mask, raw, -np.inf), settings)
@@ -205,46 +213,6 @@ def draw(
     if remaining is not None:
         ids = np.where(left.any(axis=1), ids, -1)
     return Drawn(ids, log_prob, sampling_log_prob, log_weight)
-
-
-def _draw_plainly(raw: Float64, uniform: Float64) -> Drawn:
-    top = raw.max(axis=1)  # [B]
-    weights = np.exp(raw - top[:, None])  # [B, V]
-    cumulative = weights.cumsum(axis=1)
-    ids = _passed(weights, cumulative, uniform)
-    log_prob = raw[np.arange(len(ids)), ids] - (top + np.log(cumulative[:, -1]))
-    return Drawn(ids, log_prob, log_prob, np.zeros(len(ids)))
-
-
-class Table(NamedTuple):
-    """A plain row made ready to be drawn from, however often."""
-
-    cumulative: list[float]  # [V]
-    log_probs: list[float]  # [V]
-    last: int  # the last id that has any weight
-
-    @classmethod
-    def of(cls, logits: npt.NDArray[np.float32]) -> Self:
-        """The table of raw logits, [V]."""
-        raw = logits.astype(np.float64)
-        top = raw.max()
-        weights = np.exp(raw - top)
-        cumulative = weights.cumsum()
-        log_probs = raw - (top + np.log(cumulative[-1]))
-        last = len(weights) - 1
-        if not weights[-1]:
-            last = int(np.flatnonzero(weights)[-1])
-        return cls(cumulative.tolist(), log_probs.tolist(), last)
-
-    def draw(self, uniform: float) -> tuple[int, float]:
-        """`draw` for one plain row, to the last bit the same: its id and log-probability.
-
-        Args:
-            uniform: in [0, 1).
-        """
-        drawn = bisect_right(self.cumulative, uniform * self.cumulative[-1])
-        drawn = min(drawn, self.last)  # see _passed
-        return drawn, self.log_probs[drawn]
 
 
 def _log_share(weights: Float64, ids: Int64) -> Float64:

@@ -10,6 +10,11 @@ LEAD = 0.02
 QUANTUM = 16
 """Rows that a job gets at a time at least, if there are so many: few rows of each of many jobs take longer
 to set up than to run."""
+FEW, MANY, PAUSE = 4, 64, 300e-6
+"""With more jobs than few under way and fewer rows than many, whoever brings and takes jobs has the processor
+for so many seconds between turns, if it is short: a turn costs nearly as much for few rows as for many."""
+SHORT = 0.02
+"""It is short if others had it for this part of the turns' time."""
 REMEMBERED = 1024
 """Callers whose work is kept in mind before those who have nothing to do are forgotten."""
 
@@ -139,3 +144,20 @@ class Turns:
         """A lane has run while both had work."""
         self._lead += seconds if is_light else -seconds
         self._lead = min(max(self._lead, -LEAD), LEAD)
+
+
+class Pace:
+    """Tells how long to wait between turns for jobs that others are about to bring."""
+
+    def __init__(self) -> None:
+        self._taken = self._run = 0.0
+
+    def ran(self, taken: float, run: float) -> None:
+        """A turn has taken so many seconds, in so many of which it had a processor."""
+        self._taken = 0.9 * self._taken + taken
+        self._run = 0.9 * self._run + run
+
+    def pause(self, jobs: int, rows: int) -> float:
+        """Seconds, given how many jobs are under way, and how many rows run."""
+        is_short = self._run < (1 - SHORT) * self._taken
+        return PAUSE if is_short and jobs > FEW and rows < MANY else 0.0

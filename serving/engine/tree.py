@@ -8,25 +8,23 @@ B is the number of rows, V the vocabulary.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from serving.engine.contexts import Context, Contexts, Float32
 from serving.engine.figures import TreeFigures
 from serving.engine.pool import Pool
-from serving.engine.sampling import Bool, Int64, Table
+from serving.engine.rows import Records
+from serving.engine.sampling import Bool, Int64
 from serving.engine.stepping import States, StepSession
+from serving.engine.storage import storage_of
+from serving.engine.walking import Known, Walked, Walker, Ways, known_of
 
 ROOT = 0
 NONE = 0
 """No node, where a child is meant, which the root never is; no slot, since the first is set aside."""
-MANY, WIDE = 4, 64
-"""Rows go on by what is known before a step is taken if more than one in so many can, and at most so many
-others wait for it: beyond that, a step takes as long for each."""
-TABLE = 64
-"""Bytes a token of what is kept ready to be drawn from."""
+WIDE = 128
+"""Rows of a step at most: more take as long for each, and whoever comes meanwhile waits."""
 CHILD = 500
 """A state counts as used so many turns later for each child that was computed from it: where many were,
 more will be."""
@@ -46,7 +44,6 @@ class Tree(Contexts):
     """
 
     root = ROOT
-    shared = True
 
     def __init__(
         self,
@@ -62,27 +59,30 @@ class Tree(Contexts):
         v = (self._vocabulary,)
         columns = {
             "logits": (np.float32, v),
+            "cumulative": (np.float64, v),
+            "log_partition": (np.float64, ()),
             "parent": (np.int32, ()),
             "token": (np.int32, ()),
             "used": (np.int64, ()),
         }
         cleared = {"child": (np.int32, v), "children": (np.int32, ()), "slot": (np.int32, ())}
-        specs = session.manifest.states
-        states = {str(i): (spec.dtype, spec.shape) for i, spec in enumerate(specs)}
-        self._state_names = list(states)
+        self._storage = storage_of(session.manifest)
+        self._node_bytes = 16 * v[0] + 36
+        self._slot_bytes = self._storage.slot_bytes + 4
+        nodes, slots = budget // 2 // self._node_bytes, budget // 2 // self._slot_bytes
+        if self._storage.is_chained:  # every node has a slot, for as long as it is there
+            nodes = slots = budget // (self._node_bytes + self._slot_bytes)
         least = 4 * most + 64
-        self._node_bytes = 8 * v[0] + 28
-        self._state_bytes = sum(spec.bytes_per_row for spec in specs) + 4
-        self._nodes = Pool(columns, cleared, max(7 * budget // 16 // self._node_bytes, least))
-        slots = {"node": (np.int32, ()), **states}
-        self._slots = Pool(slots, {}, 1 + max(budget // 2 // self._state_bytes, least))
+        self._nodes = Pool(columns, cleared, max(nodes, least))
+        kept = {"node": (np.int32, ()), **self._storage.columns}
+        self._slots = Pool(kept, {}, 1 + max(slots, least))
         self._slots.take(1)
-        self._tables: dict[int, Table] = {}  # of nodes where one row alone has been
-        self._most_tables = max(budget // 16 // (TABLE * v[0]), 16)
+        self.walker = Walker(session.manifest.max_length)
+        self._look()
         self._clock = 0
-        self._scratch: dict[str, npt.NDArray[Any]] = {}
+        self._chance = np.random.default_rng(0)  # of who has to wait, which changes no string
         self.steps = self.hits = 0
-        self._fill(self._nodes.take(1), root.logits[None], tuple(s[None] for s in root.states))
+        self._fill(self._nodes.take(1), root.known.logits, tuple(s[None] for s in root.states))
 
     def fork(self, kept: int, count: int) -> Int64:
         """See Contexts."""
@@ -95,15 +95,9 @@ class Tree(Contexts):
     def release(self, places: Int64) -> None:
         """See Contexts."""
 
-    def logits_of(self, kept: int) -> Float32:
+    def known(self) -> Known:
         """See Contexts."""
-        found: Float32 = self._nodes["logits"][kept]
-        return found
-
-    def logits(self, places: Int64) -> Float32:
-        """See Contexts."""
-        found: Float32 = self._nodes["logits"][places]
-        return found
+        return self._known
 
     @property
     def figures(self) -> TreeFigures:
@@ -112,22 +106,15 @@ class Tree(Contexts):
 
     @property
     def bytes_used(self) -> int:
-        """Memory of the nodes, states and tables that are there."""
+        """Memory of the nodes and states that are there."""
         nodes = len(self._nodes) * self._node_bytes
-        tables = len(self._tables) * TABLE * self._vocabulary
-        return nodes + tables + (len(self._slots) - 1) * self._state_bytes
+        return nodes + (len(self._slots) - 1) * self._slot_bytes
 
-    def follow(self, places: Int64, tokens: Int64) -> tuple[Int64, Bool]:
+    def walk(self, live: Records) -> Walked:
         """See Contexts."""
-        after = self._nodes["child"][places, tokens].astype(np.int64)
-        moved = after != NONE
-        count = int(np.count_nonzero(moved))
-        if count * MANY <= len(places) or len(places) - count > WIDE:
-            return places, np.zeros(len(places), np.bool_)
-        self.hits += count
-        after = np.where(moved, after, places)
-        self._nodes["used"][after] = self._clock
-        return after, moved
+        walked = self.walker.walk(live, self._known, self._ways, self._clock)
+        self.hits += walked.hits
+        return walked
 
     def advance(self, places: Int64, tokens: Int64) -> tuple[Int64, Bool]:
         """See Contexts."""
@@ -136,6 +123,8 @@ class Tree(Contexts):
         missing = np.flatnonzero(after == NONE)
         self._nodes["used"][after[after != NONE]] = self._clock  # lest they go to make room now
         self.hits += len(places) - len(missing)
+        if len(missing) > WIDE:
+            missing = self._chance.permutation(missing)[:WIDE]
         if len(missing):
             sources, wanted = places[missing], tokens[missing]
             self._compute(sources, wanted)
@@ -144,17 +133,6 @@ class Tree(Contexts):
         after = np.where(moved, after, places)
         self._nodes["used"][after] = self._clock
         return after, moved
-
-    def draw(self, place: int, uniform: float) -> tuple[int, float]:
-        """See Contexts."""
-        table = self._tables.get(place)
-        if table is None:
-            table = Table.of(self._nodes["logits"][place])
-            if self._nodes["children"][place]:  # others have come by, and will again
-                if len(self._tables) >= self._most_tables:
-                    self._tables.clear()
-                self._tables[place] = table
-        return table.draw(uniform)
 
     def step(self, place: int, token: int) -> int:
         """See Contexts."""
@@ -172,7 +150,7 @@ class Tree(Contexts):
             return super().step(place, token)
         self._clock += 1
         self.steps += 1
-        states = tuple(self._slots[name][slot : slot + 1].copy() for name in self._state_names)
+        states = self._storage.gathered(self._nodes, self._slots, np.array([place]))
         logits, states = self._session.advance(np.array([token]), states)
         nodes, slots = self._nodes, self._slots
         node, slot = nodes.take_one(), slots.take_one()
@@ -180,9 +158,8 @@ class Tree(Contexts):
         nodes["child"][place, token], slots["node"][slot] = node, node
         nodes["children"][place] += 1
         nodes["used"][node] = self._clock
-        nodes["logits"][node] = logits[0]
-        for name, state in zip(self._state_names, states, strict=True):
-            slots[name][slot] = state[0]
+        self._known.put(slice(node, node + 1), known_of(logits))
+        self._storage.put(nodes, slots, np.array([node]), states)
         return node
 
     def _compute(self, sources: Int64, tokens: Int64) -> None:
@@ -191,21 +168,13 @@ class Tree(Contexts):
         if len(sources) > 1:
             pairs = np.unique(sources * self._vocabulary + tokens)
             sources, tokens = np.divmod(pairs, self._vocabulary)
-        slots = self._nodes["slot"][sources]
-        states = tuple(self._gathered(name, slots) for name in self._state_names)
+        states = self._storage.gathered(self._nodes, self._slots, sources)
         logits, states = self._session.advance(tokens, states)
         self.steps += len(tokens)
         nodes = self._nodes["child"][sources, tokens].astype(np.int64)
         is_new = nodes == NONE
         nodes[is_new] = self._add(sources[is_new], tokens[is_new])
         self._fill(nodes, logits, states)
-
-    def _gathered(self, name: str, slots: Int64) -> npt.NDArray[Any]:
-        """A state of some slots, always in the same memory."""
-        pool, scratch = self._slots[name], self._scratch.get(name)
-        if scratch is None or len(scratch) < len(slots):
-            scratch = self._scratch[name] = np.empty((2 * len(slots), *pool.shape[1:]), pool.dtype)
-        return np.take(pool, slots, axis=0, out=scratch[: len(slots)], mode="clip")
 
     def _with_states(self, sources: Int64, tokens: Int64) -> tuple[Int64, Int64]:
         """The nearest nodes towards the root that have their states, and the tokens that lead on."""
@@ -217,10 +186,17 @@ class Tree(Contexts):
             bare = slot[sources] == NONE
         return sources, tokens
 
+    def _look(self) -> None:
+        """Find the columns that rows walk in."""
+        self._known = Known(*(self._nodes[name] for name in Known._fields))
+        self._ways = Ways(*(self._nodes[name] for name in Ways._fields))
+
     def _add(self, sources: Int64, tokens: Int64) -> Int64:
         if len(sources) > self._nodes.room:
             self._drop_leaves(sources)
         nodes = self._nodes.take(len(sources))
+        if self._known.logits is not self._nodes["logits"]:  # the pool has grown
+            self._look()
         self._nodes["parent"][nodes] = sources
         self._nodes["token"][nodes] = tokens
         self._nodes["child"][sources, tokens] = nodes
@@ -228,17 +204,15 @@ class Tree(Contexts):
         return nodes
 
     def _fill(self, nodes: Int64, logits: Float32, states: States) -> None:
-        self._nodes["logits"][nodes] = logits
+        self._known.put(nodes, known_of(logits))
         self._nodes["used"][nodes] = self._clock
         lacking = nodes[self._nodes["slot"][nodes] == NONE]
-        if len(lacking) > self._slots.room:
+        if len(lacking) > self._slots.room and not self._storage.is_chained:
             self._drop_states(len(lacking))
         slots = self._slots.take(len(lacking))
         self._nodes["slot"][lacking] = slots
         self._slots["node"][slots] = lacking
-        slots = self._nodes["slot"][nodes]
-        for name, state in zip(self._state_names, states, strict=True):
-            self._slots[name][slots] = state
+        self._storage.put(self._nodes, self._slots, nodes, states)
 
     def _drop_leaves(self, sources: Int64) -> None:
         """Make room for nodes."""
@@ -255,8 +229,6 @@ class Tree(Contexts):
         slots = self._nodes["slot"][leaves]
         self._slots.give(slots[slots != NONE].astype(np.int64))
         self._nodes.give(leaves)
-        for leaf in self._tables.keys() & leaves.tolist():
-            del self._tables[leaf]
 
     def _drop_states(self, at_least: int) -> None:
         """Make room for states; the root's stay, from which all others can be had again."""
@@ -264,6 +236,7 @@ class Tree(Contexts):
         taken = taken[self._slots["node"][taken] != ROOT]
         nodes = self._slots["node"][taken]
         worth = self._nodes["used"][nodes] + CHILD * self._nodes["children"][nodes]
+        worth[np.isin(nodes, self._in_use())] = np.iinfo(np.int64).max  # they will be gone on from
         slots = _least(taken, worth, at_least)
         self._nodes["slot"][self._slots["node"][slots]] = NONE
         self._slots.give(slots)

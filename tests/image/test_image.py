@@ -87,6 +87,11 @@ def test_there_is_no_trainer_and_no_pip_in_it(container: Container) -> None:
     assert container.run("/opt/makemore/bin/python", "-c", program) == "[]"
 
 
+def test_the_engines_loops_were_compiled_for_it(container: Container) -> None:
+    program = "from serving.engine import kernels; print(kernels.library() is not None)"
+    assert container.run("/opt/makemore/bin/python", "-c", program) == "True"
+
+
 def test_a_repository_takes_the_place_of_the_one_inside(
     engine: str, image: str, tmp_path: Path
 ) -> None:

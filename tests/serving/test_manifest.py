@@ -89,3 +89,11 @@ def test_a_missing_key_is_refused_by_name() -> None:
     without = {key: value for key, value in GOOD.items() if key != "alphabet"}
     with pytest.raises(BadModel, match="alphabet"):
         Manifest.parse(json.dumps(without))
+
+
+@pytest.mark.parametrize(
+    ("grows", "found"), [(0, 0), (1, 1), (2, None), (-1, None), ("1", None), (True, None)]
+)
+def test_an_axis_that_a_state_does_not_have_is_passed_over(grows: Any, found: int | None) -> None:
+    manifest = parse(states=[{**STATE, "shape": [2, 3], "grows": grows}])
+    assert manifest.states[0].grows == found

@@ -123,6 +123,12 @@ def is_real(tokens: Tensor) -> Tensor:
     return real
 
 
-def state(name: str, *shape: int, dtype: str = "float32", in_place: bool = False) -> StateSpec:
+def state(
+    name: str,
+    *shape: int,
+    dtype: str = "float32",
+    in_place: bool = False,
+    grows: int | None = None,
+) -> StateSpec:
     """A state whose tensors are named after it."""
-    return StateSpec(name, f"{name}_in", f"{name}_out", dtype, shape, in_place)
+    return StateSpec(name, f"{name}_in", f"{name}_out", dtype, shape, in_place, grows)

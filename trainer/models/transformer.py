@@ -233,7 +233,7 @@ class Transformer(CharModel):
         return (
             state("position", 1, dtype="int64"),
             *(
-                state(f"{kind}_{layer}", *shape, in_place=self.has_step_graph)
+                state(f"{kind}_{layer}", *shape, in_place=self.has_step_graph, grows=1)
                 for layer in range(self.config.layers)
                 for kind in ("keys", "values")
             ),

@@ -92,7 +92,7 @@ class Walk:
             host, device = (s.logits(self.places(every, i)) for i, s in enumerate(self.sides))
             assert device.tobytes() == host.tobytes()
         for kept, _ in self.kept:
-            host, device = (s.logits_of(k) for s, k in zip(self.sides, kept, strict=True))
+            host, device = (k.logits for k in kept)
             assert device.tobytes() == host.tobytes()
 
 

@@ -9,7 +9,6 @@ from serving.engine.sampling import (
     Float64,
     SamplingParameters,
     Settings,
-    Table,
     draw,
     inverse_cdf,
     keep_top_k,
@@ -76,18 +75,6 @@ def _is_edge(row: tuple[list[float], float, int, float]) -> bool:
     )
 
 
-@given(
-    logits=st.lists(st.floats(-800, 800, width=32), min_size=1, max_size=40),
-    uniform=st.floats(0, 1, exclude_max=True) | st.sampled_from([0.0, 1 - 2**-53]),
-)
-def test_a_row_alone_is_drawn_as_it_is_among_others_to_the_last_bit(
-    logits: list[float], uniform: float
-) -> None:
-    rows = np.array([logits, logits[::-1], logits], np.float32)
-    drawn = draw(rows, None, np.array([0.5, 0.5, uniform]))
-    assert Table.of(rows[2]).draw(uniform) == (drawn.ids[2], drawn.log_prob[2])
-
-
 @given(st.lists(finite, min_size=2, max_size=9), st.integers(1, 12))
 def test_top_k_keeps_exactly_k_ties_by_id(logits: list[float], k: int) -> None:
     kept = np.flatnonzero(np.isfinite(keep_top_k(np.array([logits]), np.array([k]))[0]))
@@ -125,7 +112,7 @@ def test_draws_follow_the_distribution() -> None:
     n, probabilities = 100_000, np.array([0.5, 0.3, 0.15, 0.05])
     logits = np.repeat(np.log(probabilities)[None], n, axis=0).astype(np.float32)
     uniform = (np.arange(n) + 0.5) / n
-    ids = draw(logits, None, uniform).ids
+    ids = draw(logits, Settings.of(SamplingParameters(), len(logits)), uniform).ids
     assert np.abs(np.bincount(ids) / n - probabilities).max() < 1e-4
 
 
@@ -185,7 +172,7 @@ def test_the_distribution_is_that_of_an_independent_implementation() -> None:
 def test_k_of_all_p_of_one_and_min_p_of_zero_change_no_bit(logits: list[float]) -> None:
     raw = np.array([logits], np.float32)
     uniform = np.array([0.37])
-    plain = draw(raw, None, uniform)
+    plain = draw(raw, Settings.of(SamplingParameters(), 1), uniform)
     for k in (0, len(logits), len(logits) + 5):
         same = draw(raw, settings(1.0, k, 1.0, 0.0), uniform)
         assert [c.tobytes() for c in same] == [c.tobytes() for c in plain]
@@ -197,7 +184,7 @@ def test_a_plain_row_is_the_same_to_the_last_bit_beside_rows_that_are_not() -> N
     chance = np.random.default_rng(6)
     logits = chance.normal(0, 4, (300, 27)).astype(np.float32)
     uniform = chance.random(300)
-    plain = draw(logits, None, uniform)
+    plain = draw(logits, Settings.of(SamplingParameters(), len(logits)), uniform)
     temperature = np.where(np.arange(300) % 2, 0.7, 1.0)
     mask = chance.random((300, 27)) < 0.7
     mask[::2] = True

@@ -3,7 +3,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.engine.scheduler import LEAD, REMEMBERED, FairQueue, Turns
+from serving.engine.scheduler import FEW, LEAD, MANY, REMEMBERED, FairQueue, Pace, Turns
 
 few = st.integers(0, 30)
 
@@ -171,3 +171,15 @@ def test_whatever_happens_no_more_rows_are_given_than_are_free(
             case "settle" if job.held:
                 queue.settle(job, 1)
                 free += 1
+
+
+def test_there_is_a_pause_only_where_the_processor_is_short_and_many_jobs_have_few_rows() -> None:
+    pace = Pace()
+    for _ in range(100):
+        pace.ran(1e-3, 0.99e-3)
+    assert not any(pace.pause(jobs, jobs) for jobs in range(2 * MANY))
+    for _ in range(100):
+        pace.ran(1e-3, 0.9e-3)
+    assert not any(pace.pause(jobs, jobs) for jobs in range(FEW + 1))
+    assert all(pace.pause(jobs, jobs) for jobs in range(FEW + 1, MANY))
+    assert not pace.pause(FEW + 1, MANY)

@@ -58,7 +58,7 @@ def test_what_one_step_of_a_single_row_gave_is_not_changed_by_another() -> None:
 
 def renamed(*, in_place: bool = False, **names: str) -> StateSpec:
     spec = {"name": "count", "input": "count_in", "output": "count_out", "dtype": "int64"}
-    return StateSpec(**{**spec, **names}, shape=(1,), in_place=in_place)
+    return StateSpec(**{**spec, **names}, shape=(1,), in_place=in_place)  # type: ignore[arg-type]
 
 
 def test_steps_in_place_are_kept_ready_for_a_few_arrays_and_are_right_for_all() -> None:

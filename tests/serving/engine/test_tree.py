@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from serving.engine.contexts import NOWHERE, Private, after_boundary
-from serving.engine.sampling import Int64, Table
+from serving.engine.sampling import Int64
 from serving.engine.tree import Tree
 from serving.testing import FakeSession
 
@@ -42,8 +42,6 @@ def walk_alone(tree: Tree, tokens: list[int], held: list[int]) -> int:
                 break
         assert after != NOWHERE
         place = after
-        expected = Table.of(tree.logits(np.array([place]))[0]).draw(0.4)
-        assert tree.draw(place, 0.4) == expected
     return place
 
 
@@ -79,24 +77,6 @@ def test_a_prefix_is_computed_once_for_all_rows_and_once_for_all_time() -> None:
     assert (tree.steps, tree.hits) == (2, 1)
 
 
-def test_only_what_was_computed_is_followed_and_only_if_it_is_not_for_few() -> None:
-    tree, session, held = grown(64 << 20)
-    place = walk(tree, [1, 2], held)
-    session.rows.clear()
-    hits = tree.hits
-    places = tree.fork(tree.root, 3)
-    after, moved = tree.follow(places, np.array([1, 2, 1]))
-    assert moved.tolist() == [True, False, True]
-    assert tree.follow(after[:1], np.array([2]))[0] == place
-    assert after[1] == places[1]
-    few = tree.fork(tree.root, 8)
-    after, moved = tree.follow(few, np.array([1, 1, 2, 2, 2, 2, 2, 2]))
-    assert not moved.any()
-    assert (after == few).all()
-    assert tree.hits == hits + 3
-    assert not session.rows
-
-
 def test_the_tree_keeps_to_its_budget_or_to_what_the_rows_need() -> None:
     for budget in (1, 200_000):
         tree, _, held = grown(budget)
@@ -120,3 +100,38 @@ def test_a_row_in_the_middle_of_things_keeps_its_node() -> None:
             while not moved[0]:
                 other, moved = tree.advance(other, np.array([token]))
     assert tree.logits(place).tobytes() == wanted
+
+
+def test_a_step_has_so_many_rows_at_most_and_no_row_waits_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("serving.engine.tree.WIDE", 2)
+    tree, session, held = grown(64 << 20, most=9)
+    paths = np.array([[a, b] for a in (1, 2, 3) for b in (1, 2, 3)])
+    session.rows.clear()
+    places = tree.fork(tree.root, len(paths))
+    for tokens in paths.T:
+        waits = np.ones(len(paths), np.bool_)
+        for _ in range(9):
+            held[:] = places.tolist()
+            after, moved = tree.advance(places[waits], tokens[waits])
+            places[waits], waits[waits] = after, ~moved
+        assert not waits.any()
+    assert sum(session.rows) == 3 + 9
+    assert max(session.rows) == 2
+    for place, path in zip(places, paths.tolist(), strict=True):
+        assert tree.logits(np.array([place])).tobytes() == plainly(path)
+
+
+def test_the_state_that_a_waiting_row_goes_on_from_is_the_last_to_go() -> None:
+    tree, session, held = grown(64 << 20)
+    waiting = walk(tree, [1, 2, 3, 1, 2], held)
+    for tokens in ([2, 1, 1], [3, 3, 3], [1, 2, 3, 1, 3]):  # states used later, and with children
+        walk(tree, tokens, held)
+    held[:] = waiting.tolist()
+    others = 13 - 1  # nodes beside the root
+    tree._drop_states(others - 1)
+    session.rows.clear()
+    _, moved = tree.advance(waiting, np.array([3]))
+    assert moved.all()
+    assert session.rows == [1]

@@ -1,0 +1,216 @@
+/* The loops of kernels.py that numpy runs slowly: over rows, characters and rounds that are few.
+ *
+ * Integers, comparisons and single operations in float64 alone, none of which may be contracted or reordered,
+ * so that they give numpy's bits on every processor. kernels.py has the same in numpy. */
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#ifndef SOURCE_DIGEST
+#error "compile it as hatch_build.py does"
+#endif
+
+/* SHA-256 of this file. */
+const char source_digest[] = SOURCE_DIGEST;
+
+enum { BOUNDARY = 0, UNCHOSEN = -1 };   /* tokens */
+enum { ROOT = 0, NO_CHILD = 0 };        /* places */
+enum { PHILOX_ROUNDS = 10 };
+
+/* Where a record has its fields, in bytes from its beginning. */
+typedef struct {
+    int64_t size;
+    int64_t token, at, first, length, max_length, seed, simple;
+    int64_t place, index, attempt, log_prob, uniform, text;
+    int64_t kept;                   /* how many uniform numbers */
+} Layout;
+
+/* What rows draw from, by place: [N] or [N, V]. */
+typedef struct {
+    int64_t vocabulary;             /* V */
+    const float *logits;            /* [N, V] */
+    const double *cumulative;       /* [N, V] */
+    const double *log_partition;    /* [N] */
+    const int32_t *child;           /* [N, V]; null if none has any */
+    int64_t *used;                  /* [N] */
+} Places;
+
+typedef struct {
+    int64_t hits;                   /* characters that rows saw without a step */
+    int64_t done;                   /* rows that are done */
+    int64_t unchosen;               /* rows that are to be chosen for otherwise */
+} Walked;
+
+#define FIELD(type, name) ((type *)(record + layout->name))
+
+static double uniform_at(uint64_t seed, uint32_t sample, uint32_t attempt, uint32_t step)
+{
+    uint32_t word[4] = {step, sample, attempt, 0};
+    uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
+    for (int round = 0; round < PHILOX_ROUNDS; round++) {
+        const uint64_t first = (uint64_t)word[0] * 0xD2511F53u;
+        const uint64_t second = (uint64_t)word[2] * 0xCD9E8D57u;
+        word[0] = (uint32_t)(second >> 32) ^ word[1] ^ key[0];
+        word[1] = (uint32_t)second;
+        word[2] = (uint32_t)(first >> 32) ^ word[3] ^ key[1];
+        word[3] = (uint32_t)first;
+        key[0] += 0x9E3779B9u;
+        key[1] += 0xBB67AE85u;
+    }
+    return ((word[0] >> 5) * 67108864.0 + (word[1] >> 6)) / 9007199254740992.0;
+}
+
+static void fill(const Layout *layout, char *record, int64_t step)
+{
+    const uint64_t seed = *FIELD(uint64_t, seed);
+    const uint32_t sample = (uint32_t)*FIELD(uint64_t, index);
+    const uint32_t attempt = (uint32_t)*FIELD(uint64_t, attempt);
+    double *uniform = FIELD(double, uniform);
+    for (int64_t i = 0; i < layout->kept; i++)
+        uniform[i] = uniform_at(seed, sample, attempt, (uint32_t)(step + i));
+}
+
+/* The numbers that records keep for their first steps. */
+void fill_uniforms(const Layout *layout, char *records, int64_t count)
+{
+    for (int64_t row = 0; row < count; row++)
+        fill(layout, records + row * layout->size, 0);
+}
+
+/* The first id at which the cumulative weight passes. */
+static int64_t drawn(const double *cumulative, int64_t vocabulary, double uniform)
+{
+    const double total = cumulative[vocabulary - 1];
+    double target = uniform * total;
+    if (target >= total)
+        target = nextafter(total, 0.0);
+    int64_t from = 0, to = vocabulary - 1;
+    while (from < to) {
+        const int64_t middle = from + (to - from) / 2;
+        if (cumulative[middle] <= target)
+            from = middle + 1;
+        else
+            to = middle;
+    }
+    return from;
+}
+
+/* Draw a row's next token; whether it was the last. */
+static int draw(const Layout *layout, const Places *places, char *record)
+{
+    const int64_t length = *FIELD(int64_t, length), step = length - *FIELD(int64_t, first);
+    const int64_t number = step % layout->kept, place = *FIELD(int64_t, place) * places->vocabulary;
+    if (number == 0 && step > 0)
+        fill(layout, record, step);
+    const double uniform = FIELD(double, uniform)[number];
+    const int64_t token = drawn(places->cumulative + place, places->vocabulary, uniform);
+    const int grows = token != BOUNDARY && length < *FIELD(int64_t, max_length);
+    if (grows || token == BOUNDARY) {
+        const double logit = places->logits[place + token];
+        *FIELD(double, log_prob) += logit - places->log_partition[*FIELD(int64_t, place)];
+    }
+    FIELD(int32_t, text)[length] = (int32_t)token;
+    *FIELD(int64_t, length) = length + grows;
+    *FIELD(int64_t, token) = token;
+    return !grows;
+}
+
+/* Let a row see its token, if where that leads is known; whether it is. */
+static int see(const Layout *layout, const Places *places, char *record, int64_t clock)
+{
+    int64_t *place = FIELD(int64_t, place), *token = FIELD(int64_t, token);
+    const int32_t next = places->child ? places->child[*place * places->vocabulary + *token] : NO_CHILD;
+    if (next == NO_CHILD)
+        return 0;
+    places->used[next] = clock;
+    *place = next;
+    *token = UNCHOSEN;
+    ++*FIELD(int64_t, at);
+    return 1;
+}
+
+/* See Walker.walk. `done` gets one byte a row. */
+void walk(const Layout *layout, const Places *places, char *records, int64_t count, int64_t clock,
+          uint8_t *done, Walked *walked)
+{
+    walked->hits = walked->done = walked->unchosen = 0;
+    for (int64_t row = 0; row < count; row++) {
+        char *record = records + row * layout->size;
+        const int64_t *token = FIELD(int64_t, token);
+        done[row] = 0;
+        do {
+            if (*token < 0) {
+                if (!*FIELD(uint8_t, simple)) {
+                    walked->unchosen++;
+                    break;
+                }
+                done[row] = (uint8_t)draw(layout, places, record);
+                walked->done += done[row];
+            }
+        } while (!done[row] && see(layout, places, record, clock) && ++walked->hits);
+    }
+}
+
+/* Where a slot has what of a state: `outer` times `inner` bytes, one entry of the state's [outer, entries, inner];
+ * or, where there are no entries, all `inner` bytes of it. */
+typedef struct {
+    int64_t within, outer, entries, inner;
+} Piece;
+
+static int64_t depth_of(const int32_t *parent, int64_t node)
+{
+    int64_t depth = 0;
+    for (; node != ROOT; node = parent[node])
+        depth++;
+    return depth;
+}
+
+/* A row's part of a state: its entry of that number. */
+static char *entry_of(const Piece *piece, char *state, int64_t row, int64_t outer, int64_t number)
+{
+    return state + ((row * piece->outer + outer) * piece->entries + number) * piece->inner;
+}
+
+/* See storage.Chained: the states of nodes, of what they and those on the way to them have added. */
+void gather(const Piece *pieces, int64_t states, int64_t slot_bytes, const char *slots,
+            const int32_t *parent, const int32_t *slot, const int64_t *nodes, int64_t count,
+            char *const *into)
+{
+    for (int64_t row = 0; row < count; row++) {
+        int64_t node = nodes[row];
+        for (int64_t number = depth_of(parent, node); number >= 0; number--) {
+            const char *added = slots + slot[node] * slot_bytes;
+            for (int64_t i = 0; i < states; i++) {
+                const Piece *piece = pieces + i;
+                if (number < piece->entries)
+                    for (int64_t o = 0; o < piece->outer; o++)
+                        memcpy(entry_of(piece, into[i], row, o, number),
+                               added + piece->within + o * piece->inner, piece->inner);
+                else if (!piece->entries && node == nodes[row])
+                    memcpy(into[i] + row * piece->inner, added + piece->within, piece->inner);
+            }
+            node = parent[node];
+        }
+    }
+}
+
+/* The other way: what nodes have added, of the states after them. */
+void put(const Piece *pieces, int64_t states, int64_t slot_bytes, char *slots,
+         const int32_t *parent, const int32_t *slot, const int64_t *nodes, int64_t count,
+         char *const *from)
+{
+    for (int64_t row = 0; row < count; row++) {
+        const int64_t node = nodes[row], number = depth_of(parent, node);
+        char *added = slots + slot[node] * slot_bytes;
+        for (int64_t i = 0; i < states; i++) {
+            const Piece *piece = pieces + i;
+            if (number < piece->entries)
+                for (int64_t o = 0; o < piece->outer; o++)
+                    memcpy(added + piece->within + o * piece->inner,
+                           entry_of(piece, from[i], row, o, number), piece->inner);
+            else if (!piece->entries)
+                memcpy(added + piece->within, from[i] + row * piece->inner, piece->inner);
+        }
+    }
+}

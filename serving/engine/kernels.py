@@ -1,0 +1,111 @@
+"""The engine's innermost loops in C, where they were compiled; without them, numpy does the same.
+
+They are compiled when the package is installed (`hatch_build.py`), if there is a compiler. `walking.py` has
+the same in numpy, bit for bit.
+"""
+
+import ctypes
+import hashlib
+import logging
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from serving.engine.rows import Records, record_type
+
+log = logging.getLogger(__name__)
+
+SOURCE = Path(__file__).with_name("kernels.c")
+FILE = Path(__file__).with_name("kernels.compiled")
+
+_FIELDS = (
+    *("token", "at", "first", "length", "max_length", "seed", "simple"),
+    *("place", "index", "attempt", "log_prob", "uniform", "text"),
+)
+
+
+class Layout(ctypes.Structure):
+    """Where a record has its fields; see kernels.c."""
+
+    _fields_ = [(name, ctypes.c_int64) for name in ("size", *_FIELDS, "kept")]
+
+
+class Places(ctypes.Structure):
+    """What rows draw from; see kernels.c."""
+
+    _fields_ = [
+        ("vocabulary", ctypes.c_int64),
+        *((n, ctypes.c_void_p) for n in ("logits", "cumulative", "log_partition", "child", "used")),
+    ]
+
+
+class Walked(ctypes.Structure):
+    """What has come of a walk; see kernels.c."""
+
+    _fields_ = [(name, ctypes.c_int64) for name in ("hits", "done", "unchosen")]
+
+
+class Piece(ctypes.Structure):
+    """Where a slot of the prefix tree has what of a state; see kernels.c."""
+
+    _fields_ = [(name, ctypes.c_int64) for name in ("within", "outer", "entries", "inner")]
+
+
+class Kernels:
+    """The compiled loops, for records of one kind.
+
+    Args:
+        library: that was compiled.
+        longest: the longest text that a record has room for.
+    """
+
+    def __init__(self, library: Any, longest: int) -> None:
+        self._walk, self._fill = library.walk, library.fill_uniforms
+        self._layout = layout_of(record_type(longest))
+        self._walked = Walked()
+        self._layout_at = ctypes.addressof(self._layout)
+        self._walked_at = ctypes.addressof(self._walked)
+
+    def fill_uniforms(self, records: Records) -> None:
+        """Make the numbers that records keep for their first steps."""
+        self._fill(self._layout_at, records.ctypes.data, len(records))
+
+    def walk(self, places: Places, records: Records, clock: int, done: Any) -> Walked:
+        """See Walker.walk; `done` [B] is set."""
+        at = ctypes.addressof(places)
+        where = records.ctypes.data, len(records)
+        self._walk(self._layout_at, at, *where, clock, done.ctypes.data, self._walked_at)
+        return self._walked
+
+
+def layout_of(kind: np.dtype[Any]) -> Layout:
+    """Where records of a kind have their fields."""
+    fields = kind.fields
+    assert fields is not None
+    offsets = {name: fields[name][1] for name in _FIELDS}
+    return Layout(size=kind.itemsize, kept=kind["uniform"].shape[0], **offsets)
+
+
+@cache
+def library(file: Path = FILE) -> Any:
+    """What was compiled; None if nothing was, or for another kind of machine, or of another source."""
+    try:
+        digest = hashlib.sha256(SOURCE.read_bytes()).hexdigest().encode()
+        # Not CDLL: the calls are too short to let go of the interpreter's lock for.
+        found = ctypes.PyDLL(str(file))
+        if (ctypes.c_char * len(digest)).in_dll(found, "source_digest").value != digest:
+            raise ValueError("it was compiled of another source")
+    except (OSError, ValueError) as error:
+        log.warning("the engine does without its compiled loops, which takes longer: %s", error)
+        return None
+    pointer, number = ctypes.c_void_p, ctypes.c_int64
+    found.walk.argtypes = [pointer, pointer, pointer, number, number, pointer, pointer]
+    found.fill_uniforms.argtypes = [pointer, pointer, number]
+    columns = [pointer, pointer, pointer, pointer]
+    found.gather.argtypes = [pointer, number, number, *columns, number, pointer]
+    found.put.argtypes = found.gather.argtypes
+    for function in (found.walk, found.fill_uniforms, found.gather, found.put):
+        function.restype = None
+    return found

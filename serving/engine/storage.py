@@ -1,0 +1,146 @@
+"""How the prefix tree keeps states: whole, or of each only what the last step has added.
+
+A Transformer's cache gets one entry a step, and what it has does not change. So a node need keep its own
+entry alone: the states after a text are the entries of its prefixes. A node takes a sixteenth of the memory
+then, and nothing is copied that was not written.
+"""
+
+import ctypes
+import math
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from serving.engine import kernels
+from serving.engine.kernels import Piece
+from serving.engine.pool import Column, Pool
+from serving.engine.sampling import Int64
+from serving.engine.stepping import Array, States
+from serving.errors import ServingError
+from serving.manifest import Manifest, StateSpec
+
+
+class Storage(Protocol):
+    """States in slots of a pool.
+
+    Attributes:
+        columns: of the pool.
+        slot_bytes: what a slot takes.
+        is_chained: whether a node's states can be had only as long as all of its prefixes have theirs.
+    """
+
+    columns: dict[str, Column]
+    slot_bytes: int
+    is_chained: bool
+
+    def gathered(self, nodes: Pool, slots: Pool, places: Int64) -> States:
+        """The states of some nodes, [B, ...] each, always in the same memory."""
+
+    def put(self, nodes: Pool, slots: Pool, places: Int64, states: States) -> None:
+        """Keep the states of some nodes, [B, ...] each, in the slots that they have."""
+
+
+class Scratch:
+    """Memory for so many rows of each state as there were ever need for."""
+
+    def __init__(self, specs: Sequence[StateSpec]) -> None:
+        self._arrays = [np.zeros((0, *spec.shape), spec.dtype) for spec in specs]
+
+    def rows(self, count: int) -> list[Array]:
+        """The first rows of every state."""
+        if self._arrays and len(self._arrays[0]) < count:
+            # Zeros, since entries that do not matter yet are multiplied by 0, and must be finite.
+            self._arrays = [np.zeros((2 * count, *a.shape[1:]), a.dtype) for a in self._arrays]
+        return [array[:count] for array in self._arrays]
+
+
+class Whole:
+    """Storage of whole states; see Storage."""
+
+    is_chained = False
+
+    def __init__(self, specs: Sequence[StateSpec]) -> None:
+        self.columns: dict[str, Column] = {
+            str(i): (spec.dtype, spec.shape) for i, spec in enumerate(specs)
+        }
+        self.slot_bytes = sum(spec.bytes_per_row for spec in specs)
+        self._scratch = Scratch(specs)
+
+    def gathered(self, nodes: Pool, slots: Pool, places: Int64) -> States:
+        """See Storage."""
+        which, rows = nodes["slot"][places], self._scratch.rows(len(places))
+        for name, row in zip(self.columns, rows, strict=True):
+            np.take(slots[name], which, axis=0, out=row, mode="clip")
+        return tuple(rows)
+
+    def put(self, nodes: Pool, slots: Pool, places: Int64, states: States) -> None:
+        """See Storage."""
+        which = nodes["slot"][places]
+        for name, state in zip(self.columns, states, strict=True):
+            slots[name][which] = state
+
+
+class Chained:
+    """Storage of what each step has added; see Storage. States that do not grow are whole.
+
+    Args:
+        specs: of the states.
+        library: see kernels.library.
+    """
+
+    is_chained = True
+
+    def __init__(self, specs: Sequence[StateSpec], library: Any) -> None:
+        self._gather, self._put = library.gather, library.put
+        pieces, self.slot_bytes = _pieces(specs)
+        self._pieces = (Piece * len(pieces))(*pieces)
+        self.columns: dict[str, Column] = {"added": (np.uint8, (self.slot_bytes,))}
+        self._row_bytes = [spec.bytes_per_row for spec in specs]
+        self._scratch = Scratch(specs)
+
+    def gathered(self, nodes: Pool, slots: Pool, places: Int64) -> States:
+        """See Storage."""
+        rows = self._scratch.rows(len(places))
+        self._call(self._gather, nodes, slots, places, rows)
+        return tuple(rows)
+
+    def put(self, nodes: Pool, slots: Pool, places: Int64, states: States) -> None:
+        """See Storage; raises ServingError where a model's states are not what it says they are."""
+        for state, size in zip(states, self._row_bytes, strict=True):
+            if state.nbytes != size * len(places) or not state.flags.c_contiguous:
+                raise ServingError("the model gives states of another shape than its manifest says")
+        self._call(self._put, nodes, slots, places, states)
+
+    def _call(
+        self, what: Any, nodes: Pool, slots: Pool, places: Int64, states: Sequence[Array]
+    ) -> None:
+        places = np.ascontiguousarray(places, np.int64)
+        at = (ctypes.c_void_p * len(states))(*(state.ctypes.data for state in states))
+        columns = (slots["added"], nodes["parent"], nodes["slot"], places)
+        addresses = (column.ctypes.data for column in columns)
+        what(self._pieces, len(self._pieces), self.slot_bytes, *addresses, len(places), at)
+
+
+def _pieces(specs: Sequence[StateSpec]) -> tuple[list[Piece], int]:
+    """Where a slot has what of each state, and how long it is."""
+    pieces, end = [], 0
+    for spec in specs:
+        inner = spec.bytes_per_row
+        outer, entries = 1, 0
+        if spec.grows is not None:
+            outer, entries = math.prod(spec.shape[: spec.grows]), spec.shape[spec.grows]
+            inner //= outer * entries
+        pieces.append(Piece(end, outer, entries, inner))
+        end += outer * inner
+    return pieces, end
+
+
+def storage_of(manifest: Manifest) -> Storage:
+    """The one that suits a model's states."""
+    specs = manifest.states
+    entries = [spec.shape[spec.grows] for spec in specs if spec.grows is not None]
+    library = kernels.library()
+    if library and entries and min(entries) > manifest.max_length:
+        return Chained(specs, library)
+    return Whole(specs)

@@ -1,0 +1,146 @@
+"""Rows that draw on from what is known already, as far as that goes.
+
+B is the number of rows, N that of places, V the vocabulary.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.engine import kernels, sampling
+from serving.engine import rows as table
+from serving.engine.kernels import Kernels, Places
+from serving.engine.rows import Records
+from serving.engine.sampling import Bool, Float64, Int64
+from serving.vocabulary import BOUNDARY
+
+Float32 = npt.NDArray[np.float32]
+
+NO_CHILD = 0
+
+
+class Known(NamedTuple):
+    """What rows draw from, by place."""
+
+    logits: Float32  # [N, V]
+    cumulative: Float64  # [N, V], see sampling.edges
+    log_partition: Float64  # [N]
+
+    def changed(self, change: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]) -> Self:
+        """The same with something done to every column."""
+        cls = type(self)
+        return cls(change(self.logits), change(self.cumulative), change(self.log_partition))
+
+    def put(self, places: Int64 | slice, known: Self) -> None:
+        """Set what is known at some places."""
+        self.logits[places] = known.logits
+        self.cumulative[places] = known.cumulative
+        self.log_partition[places] = known.log_partition
+
+
+def known_of(logits: Float32) -> Known:
+    """What is known where these are the logits, [N, V]."""
+    return Known(logits, *sampling.edges(logits.astype(np.float64)))
+
+
+class Ways(NamedTuple):
+    """Where tokens lead from places, if that is known."""
+
+    child: npt.NDArray[np.int32]  # [N, V], the place after a token, or NO_CHILD
+    used: Int64  # [N], set to the clock wherever a row comes by
+
+
+class Walked(NamedTuple):
+    """What has come of a walk."""
+
+    are_done: Bool  # [B], which rows have drawn their last token
+    done: int  # how many
+    unchosen: int  # how many have no token, not being simple
+    hits: int  # tokens that were seen without a step
+
+
+class Walker:
+    """Lets rows walk, by compiled loops if there are any.
+
+    Args:
+        longest: the longest text that the model can make.
+    """
+
+    def __init__(self, longest: int) -> None:
+        library = kernels.library()
+        self._kernels = Kernels(library, longest) if library else None
+        self._known: Known | None = None
+        self._places = Places()
+
+    def fill_uniforms(self, records: Records) -> None:
+        """Make the numbers that records keep for their first steps."""
+        if self._kernels:
+            self._kernels.fill_uniforms(records)
+        else:
+            records["uniform"] = table.make_uniforms(records)
+
+    def walk(self, live: Records, known: Known, ways: Ways | None = None, clock: int = 0) -> Walked:
+        """Let rows see their tokens where it is known to what these lead, and simple ones draw the next.
+
+        Args:
+            live: the rows, [B], changed in place.
+            known: what they draw from.
+            ways: where tokens lead; None if nowhere.
+            clock: what is noted where rows come by.
+        """
+        if not self._kernels:
+            return _walk_plainly(live, known, ways, clock)
+        if known is not self._known:
+            self._known, self._places = known, _places(known, ways)
+        are_done = np.empty(len(live), np.bool_)
+        walked = self._kernels.walk(self._places, live, clock, are_done)
+        return Walked(are_done, walked.done, walked.unchosen, walked.hits)
+
+
+def _places(known: Known, ways: Ways | None) -> Places:
+    columns = known._asdict() | (ways._asdict() if ways else {})
+    at = {name: column.ctypes.data for name, column in columns.items()}
+    return Places(vocabulary=known.logits.shape[1], **at)
+
+
+def _walk_plainly(live: Records, known: Known, ways: Ways | None, clock: int) -> Walked:
+    are_done = np.zeros(len(live), np.bool_)
+    hits = 0
+    rows = np.arange(len(live))  # those that walk on
+    while len(rows):
+        fresh = rows[(live["token"][rows] < 0) & live["simple"][rows]]
+        records = table.picked(live, fresh)
+        are_done[fresh] = _draw(records, known)
+        table.put(live, fresh, records)
+        if ways is None:
+            break
+        rows = rows[~are_done[rows] & (live["token"][rows] >= 0)]
+        after = ways.child[live["place"][rows], live["token"][rows]]
+        is_known = after != NO_CHILD
+        rows, after = rows[is_known], after[is_known]
+        live["place"][rows] = after
+        live["at"][rows] += 1
+        live["token"][rows] = -1
+        ways.used[after] = clock
+        hits += len(rows)
+    unchosen = int(np.count_nonzero(live["token"] < 0))
+    return Walked(are_done, int(np.count_nonzero(are_done)), unchosen, hits)
+
+
+def _draw(records: Records, known: Known) -> Bool:
+    """Draw a token for each row; which are at their end, [B]."""
+    places = records["place"]
+    ids = sampling.passed(known.cumulative[places], table.uniforms(records))
+    log_prob = known.logits[places, ids].astype(np.float64) - known.log_partition[places]
+    length = records["length"]
+    ended = ids == BOUNDARY
+    grows = ~ended & (length < records["max_length"])
+    records["log_prob"] += np.where(grows | ended, log_prob, 0.0)
+    # A row that does not grow writes where nothing is read.
+    records["text"][np.arange(len(records)), length] = ids
+    records["length"] = length + grows
+    records["token"] = ids
+    done: Bool = ~grows
+    return done

@@ -1,0 +1,60 @@
+import asyncio
+from concurrent.futures import Future
+from typing import Any
+
+from serving.apart.frames import Frames
+from serving.apart.remote import RemoteEngine
+from serving.engine.job import Draw
+from serving.engine.sampling import SamplingParameters
+from serving.testing import FakeSession
+
+
+class Wire(asyncio.WriteTransport):
+    """A transport that keeps what is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[bytes] = []
+
+    def write(self, data: Any) -> None:
+        self.writes.append(bytes(data))
+
+    def is_closing(self) -> bool:
+        return False
+
+
+def draw() -> Draw:
+    return Draw([], 1, SamplingParameters(), 9)
+
+
+async def sent(*whens: int) -> list[list[Any]]:
+    """The kinds of the messages of every write, for so many jobs that are submitted at a time."""
+    wire = Wire()
+    loop = asyncio.get_running_loop()
+    engine = RemoteEngine(loop, FakeSession(), 8, 0, 1e9, "fake")
+    engine.connection_made(wire)
+    for count in whens:
+        for _ in range(count):
+            engine.submit(draw())
+        assert engine.is_busy
+        await asyncio.sleep(0)
+    return [[kind for kind, *_ in Frames(plain=True).feed(write)] for write in wire.writes]
+
+
+def test_jobs_that_are_submitted_together_are_sent_together_and_no_job_waits() -> None:
+    assert asyncio.run(sent(3, 1)) == [["job"] * 3, ["job"]]
+
+
+def test_a_job_that_is_cancelled_at_once_is_cancelled_there_after_it_has_come() -> None:
+    async def kinds() -> list[list[Any]]:
+        wire = Wire()
+        engine = RemoteEngine(asyncio.get_running_loop(), FakeSession(), 8, 0, 1e9, "fake")
+        engine.connection_made(wire)
+        job = draw()
+        engine.submit(job)
+        result: Future[Any] = job.result
+        result.cancel()
+        await asyncio.sleep(0)
+        return [[kind for kind, *_ in Frames(plain=True).feed(write)] for write in wire.writes]
+
+    assert asyncio.run(kinds()) == [["job", "cancel"]]

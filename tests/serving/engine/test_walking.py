@@ -1,0 +1,177 @@
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.engine import kernels, sampling
+from serving.engine import rows as table
+from serving.engine.engine import Engine
+from serving.engine.rows import Records, begun, packed, record_type
+from serving.engine.walking import Known, Walker, Ways, known_of
+from serving.testing import FakeSession
+from tests.serving.engine.test_engine import expected, job
+
+VOCABULARY = 5
+
+
+@pytest.fixture
+def plainly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is compiled."""
+    monkeypatch.setattr(kernels, "library", lambda: None)
+
+
+def walkers(longest: int) -> tuple[Walker, Walker]:
+    """The compiled one, and the one of numpy."""
+    compiled = Walker(longest)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernels, "library", lambda: None)
+        return compiled, Walker(longest)
+
+
+@dataclass
+class Scene:
+    """Rows somewhere in a tree of which a part is known."""
+
+    longest: int
+    known: Known
+    ways: Ways
+    live: Records
+
+
+@st.composite
+def scenes(draw: st.DrawFn) -> Scene:
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    longest = draw(st.sampled_from([3, 12, 40]))  # more than numbers are kept for
+    places = draw(st.integers(1, 30))
+    scale = draw(st.sampled_from([0.0, 1.0, 30.0, 700.0]))
+    logits = random.normal(size=(places, VOCABULARY)).astype(np.float32) * np.float32(scale)
+    child = random.integers(-places, places, (places, VOCABULARY)).clip(0).astype(np.int32)
+    return Scene(
+        longest,
+        known_of(logits),
+        Ways(child, np.zeros(places, np.int64)),
+        some_rows(random, draw(st.integers(0, 9)), places, longest),
+    )
+
+
+def some_rows(random: np.random.Generator, count: int, places: int, longest: int) -> Records:
+    first, most = int(random.integers(0, longest + 1)), longest
+    shared = packed(
+        (
+            7,
+            -1,
+            first,
+            first,
+            first,
+            first,
+            most,
+            0,
+            2**63 + 5,
+            *(1.0, 0, 1.0, 0.0),
+            True,
+            False,
+            False,
+        )
+    )
+    live = begun(record_type(longest), [(shared, count)])
+    live["simple"] = random.random(count) < 0.8
+    live["place"] = random.integers(0, places, count)
+    live["index"] = random.integers(0, 2**32, count)
+    live["attempt"] = random.integers(0, 3, count)
+    live["length"] = random.integers(first, longest + 1, count)
+    live["log_prob"] = random.normal(size=count)
+    has_token = random.random(count) < 0.3
+    live["token"] = np.where(has_token, random.integers(1, VOCABULARY, count), -1)
+    kept = live["uniform"].shape[1]
+    live["uniform"] = table.make_uniforms(live, (live["length"] - first) // kept * kept)
+    return live
+
+
+def fields(live: Records) -> list[bytes]:
+    """The rows' bits, without what lies between their fields."""
+    return [live[name].tobytes() for name in live.dtype.names or ()]
+
+
+@given(scenes(), st.booleans())
+def test_compiled_or_not_rows_walk_the_same_way_to_the_last_bit(scene: Scene, is_led: bool) -> None:
+    found = []
+    for walker in walkers(scene.longest):
+        live, ways = scene.live.copy(), scene.ways._replace(used=scene.ways.used.copy())
+        walked = walker.walk(live, scene.known, ways if is_led else None, 5)
+        are_done, *counts = walked
+        found.append((fields(live), are_done.tolist(), counts, ways.used.tolist()))
+    assert found[0] == found[1]
+
+
+@given(scenes())
+def test_a_row_that_walks_ends_or_waits_for_what_is_not_known(scene: Scene) -> None:
+    for walker in walkers(scene.longest):
+        live = scene.live.copy()
+        walked = walker.walk(live, scene.known, scene.ways, 1)
+        assert walked.unchosen == np.count_nonzero(live["token"] < 0)
+        assert not (live["simple"] & (live["token"] < 0)).any()
+        rows = live[live["token"] >= 0]
+        waits = scene.ways.child[rows["place"], rows["token"]] == 0
+        over = walked.are_done[live["token"] >= 0]
+        assert (waits | over).all()
+        assert walked.done == np.count_nonzero(walked.are_done)
+        assert walked.hits == (live["at"] - scene.live["at"]).sum()
+
+
+@given(
+    logits=st.lists(st.floats(-800, 800, width=32), min_size=1, max_size=40),
+    uniform=st.floats(0, 1, exclude_max=True) | st.sampled_from([0.0, 1 - 2**-53]),
+)
+def test_a_walk_draws_as_the_sampler_does_to_the_last_bit(
+    logits: list[float], uniform: float
+) -> None:
+    row, plain = (
+        np.array([logits], np.float32),
+        sampling.Settings.of(sampling.SamplingParameters(), 1),
+    )
+    drawn = sampling.draw(row, plain, np.array([uniform]))
+    for walker in walkers(4):
+        live = some_rows(np.random.default_rng(0), 1, 1, 4)
+        live["simple"], live["token"], live["log_prob"], live["uniform"] = True, -1, 0, uniform
+        live["length"] = live["first"] = 0
+        walker.walk(live, known_of(row))
+        assert live["token"][0] == drawn.ids[0]
+        assert live["log_prob"][0] == drawn.log_prob[0]
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1))
+def test_compiled_numbers_are_those_of_the_generator(seed: int, index: int, attempt: int) -> None:
+    compiled, plain = walkers(50)
+    found = []
+    for walker in (compiled, plain):
+        records = np.zeros(2, record_type(50))
+        records["seed"], records["index"], records["attempt"] = seed, [index, 3], attempt
+        walker.fill_uniforms(records)
+        found.append(records["uniform"].tobytes())
+    assert found[0] == found[1]
+
+
+@pytest.mark.usefixtures("plainly")
+@pytest.mark.parametrize("cache", [0, 1, 64 << 20])
+@pytest.mark.parametrize("rows", [1, 5])
+def test_an_engine_without_compiled_loops_gives_the_same_strings(cache: int, rows: int) -> None:
+    engine = Engine(FakeSession(max_length=40), rows, cache)
+    engine.start()
+    for seed in range(3):
+        engine.submit(asked := job(30, seed=seed))
+        assert asked.result.result(timeout=30).samples == expected(asked)
+    engine.stop()
+
+
+def test_what_is_known_of_some_places_is_set_in_every_column() -> None:
+    known = known_of(np.zeros((3, VOCABULARY), np.float32)).changed(np.copy)
+    other = known_of(np.arange(VOCABULARY, dtype=np.float32)[None])
+    known.put(np.array([1]), other)
+    columns: list[Any] = [known.logits, known.cumulative, known.log_partition]
+    values: list[Any] = [other.logits, other.cumulative, other.log_partition]
+    for column, value in zip(columns, values, strict=True):
+        assert (column[1] == value[0]).all()
+        assert (column[0] != value[0]).any()
