@@ -25,6 +25,7 @@ NONE = 0
 """No node, where a child is meant, which the root never is; no slot, since the first is set aside."""
 WIDE = 128
 """Rows of a step at most: more take as long for each, and whoever comes meanwhile waits."""
+PRIME = 7919
 CHILD = 500
 """A state counts as used so many turns later for each child that was computed from it: where many were,
 more will be."""
@@ -80,7 +81,7 @@ class Tree(Contexts):
         self.walker = Walker(session.manifest.max_length)
         self._look()
         self._clock = 0
-        self._chance = np.random.default_rng(0)  # of who has to wait, which changes no string
+        self._cuts = 0
         self.steps = self.hits = 0
         self._fill(self._nodes.take(1), root.known.logits, tuple(s[None] for s in root.states))
 
@@ -123,8 +124,9 @@ class Tree(Contexts):
         missing = np.flatnonzero(after == NONE)
         self._nodes["used"][after[after != NONE]] = self._clock  # lest they go to make room now
         self.hits += len(places) - len(missing)
-        if len(missing) > WIDE:
-            missing = self._chance.permutation(missing)[:WIDE]
+        if len(missing) > WIDE:  # others every time, whichever lanes take turns
+            self._cuts += 1
+            missing = np.roll(missing, PRIME * self._cuts)[:WIDE]
         if len(missing):
             sources, wanted = places[missing], tokens[missing]
             self._compute(sources, wanted)
