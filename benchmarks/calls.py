@@ -140,7 +140,7 @@ async def beside_a_stream(
 async def p99s(stub: GenerationServiceStub) -> tuple[float, float]:
     """The p99 of a call's latency at 50 a second, idle and beside a stream: by turns, medians of three."""
     found = []
-    for _ in range(3):
+    for _ in range(TURNS):
         calm = await latencies(stub, 200, 0.02)
         busy = await beside_a_stream(stub, lambda: latencies(stub, 200, 0.02))
         found.append((np.quantile(calm, 0.99), np.quantile(busy, 0.99)))

@@ -10,10 +10,9 @@ import numpy as np
 from serving.constraints.masks import Bounds
 from serving.engine import rows as table
 from serving.engine import sampling
-from serving.engine.contexts import Float32
 from serving.engine.entry import DrawEntry, Entry, ReadEntry
 from serving.engine.rows import DRAW, READ, TAKE, Records
-from serving.engine.sampling import Bool, Drawn, Float64, Int64
+from serving.engine.sampling import Bool, Drawn, Float32, Float64, Int64
 from serving.vocabulary import BOUNDARY, Vocabulary
 
 SPENT = -1

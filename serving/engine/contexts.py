@@ -10,13 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.engine.rows import Records
-from serving.engine.sampling import Bool, Int64
+from serving.engine.sampling import Bool, Float32, Int64
 from serving.engine.stepping import States, StepSession, initial_states
 from serving.engine.walking import Known, Walked, Walker, known_of
 from serving.errors import ServingError
 from serving.vocabulary import BOUNDARY
-
-Float32 = npt.NDArray[np.float32]
 
 NOWHERE = -1
 """No place, where one is meant."""
@@ -134,7 +132,7 @@ class Private(Contexts):
     def keep(self, place: int) -> Context:
         """See Contexts."""
         states = tuple(state[place].copy() for state in self._states)
-        return Context(self._known.changed(lambda column: column[place : place + 1].copy()), states)
+        return Context(self._known.at(place), states)
 
     def known(self) -> Known:
         """See Contexts."""

@@ -6,12 +6,12 @@ from time import perf_counter
 import numpy as np
 
 from serving.engine.choices import HOPELESS, SPENT
-from serving.engine.contexts import Contexts, Float32
+from serving.engine.contexts import Contexts
 from serving.engine.drafts import FreeDrafts
 from serving.engine.entry import DrawEntry, Entry, ReadEntry
 from serving.engine.job import FINISH_REASONS, Sample, Shortfall
 from serving.engine.rows import DRAW, PREFIX, READ, Records, joined, picked
-from serving.engine.sampling import Bool, Int64
+from serving.engine.sampling import Bool, Float32, Int64
 from serving.vocabulary import BOUNDARY, Vocabulary
 
 AT_ONCE = 64

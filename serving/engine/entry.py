@@ -11,7 +11,6 @@ from serving.engine.drafts import Drafts, FreeDrafts, Taken, drafts_of
 from serving.engine.job import (
     Draw,
     FinishReason,
-    Float32,
     Job,
     Outcome,
     Read,
@@ -21,7 +20,7 @@ from serving.engine.job import (
 )
 from serving.engine.ready import Ready
 from serving.engine.rows import packed
-from serving.engine.sampling import Float64
+from serving.engine.sampling import Float32, Float64
 from serving.errors import ServingError
 from serving.vocabulary import Vocabulary
 

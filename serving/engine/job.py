@@ -8,14 +8,10 @@ from enum import Enum, auto
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from serving.constraints.masks import Bounds
 from serving.constraints.taken import Known
-from serving.engine.sampling import Float64, SamplingParameters
+from serving.engine.sampling import Float32, Float64, SamplingParameters
 
-Float32 = npt.NDArray[np.float32]
 LIGHT = 2048
 """Characters that a light job may take at most."""
 

@@ -10,13 +10,13 @@ import numpy as np
 
 from serving.engine import rows as table
 from serving.engine.choices import Choices
-from serving.engine.contexts import Contexts, Float32
+from serving.engine.contexts import Contexts
 from serving.engine.endings import Endings
 from serving.engine.entry import DrawEntry, Entry, ReadEntry
 from serving.engine.job import Job
 from serving.engine.philox import UInt64
 from serving.engine.rows import DRAW, PREFIX, READ, TAKE, Records, Rows
-from serving.engine.sampling import Bool, Int64
+from serving.engine.sampling import Bool, Float32, Int64
 from serving.engine.scheduler import FairQueue
 from serving.engine.solo import run_alone
 from serving.manifest import Manifest

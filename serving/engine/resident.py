@@ -78,7 +78,7 @@ class Resident(Contexts):
         front = self._slabs[self._slab[place]].front
         self._mover.pick(front, self._root, self._row[place : place + 1], self._single)
         states = tuple(state[0] for state in self._mover.read(self._single))
-        return Context(self._known.changed(lambda column: column[place : place + 1].copy()), states)
+        return Context(self._known.at(place), states)
 
     def known(self) -> Known:
         """See Contexts."""

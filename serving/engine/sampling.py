@@ -14,6 +14,7 @@ import numpy.typing as npt
 from serving import checks
 from serving.errors import InvalidArgument
 
+Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]

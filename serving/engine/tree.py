@@ -11,11 +11,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from serving.engine.contexts import Context, Contexts, Float32
+from serving.engine.contexts import Context, Contexts
 from serving.engine.figures import TreeFigures
 from serving.engine.pool import Pool
 from serving.engine.rows import Records
-from serving.engine.sampling import Bool, Int64
+from serving.engine.sampling import Bool, Float32, Int64
 from serving.engine.stepping import States, StepSession
 from serving.engine.storage import storage_of
 from serving.engine.walking import Known, Walked, Walker, Ways, known_of

@@ -13,10 +13,8 @@ from serving.engine import kernels, sampling
 from serving.engine import rows as table
 from serving.engine.kernels import Kernels, Places
 from serving.engine.rows import Records
-from serving.engine.sampling import Bool, Float64, Int64
+from serving.engine.sampling import Bool, Float32, Float64, Int64
 from serving.vocabulary import BOUNDARY
-
-Float32 = npt.NDArray[np.float32]
 
 NO_CHILD = 0
 
@@ -32,6 +30,10 @@ class Known(NamedTuple):
         """The same with something done to every column."""
         cls = type(self)
         return cls(change(self.logits), change(self.cumulative), change(self.log_partition))
+
+    def at(self, place: int) -> Self:
+        """A copy of what is known at one place."""
+        return self.changed(lambda column: column[place : place + 1].copy())
 
     def put(self, places: Int64 | slice, known: Self) -> None:
         """Set what is known at some places."""

@@ -1,5 +1,4 @@
 import asyncio
-from concurrent.futures import Future
 from typing import Any
 
 from serving.apart.frames import Frames
@@ -27,34 +26,39 @@ def draw() -> Draw:
     return Draw([], 1, SamplingParameters(), 9)
 
 
-async def sent(*whens: int) -> list[list[Any]]:
-    """The kinds of the messages of every write, for so many jobs that are submitted at a time."""
+def joined() -> tuple[RemoteEngine, Wire]:
+    """An engine, and what it is joined to another process by."""
     wire = Wire()
-    loop = asyncio.get_running_loop()
-    engine = RemoteEngine(loop, FakeSession(), 8, 0, 1e9, "fake")
+    engine = RemoteEngine(asyncio.get_running_loop(), FakeSession(), 8, 0, 1e9, "fake")
     engine.connection_made(wire)
-    for count in whens:
-        for _ in range(count):
-            engine.submit(draw())
-        assert engine.is_busy
-        await asyncio.sleep(0)
+    return engine, wire
+
+
+def kinds(wire: Wire) -> list[list[Any]]:
+    """The kinds of the messages of every write."""
     return [[kind for kind, *_ in Frames(plain=True).feed(write)] for write in wire.writes]
 
 
 def test_jobs_that_are_submitted_together_are_sent_together_and_no_job_waits() -> None:
-    assert asyncio.run(sent(3, 1)) == [["job"] * 3, ["job"]]
+    async def sent() -> list[list[Any]]:
+        engine, wire = joined()
+        for count in (3, 1):
+            for _ in range(count):
+                engine.submit(draw())
+            assert engine.is_busy
+            await asyncio.sleep(0)
+        return kinds(wire)
+
+    assert asyncio.run(sent()) == [["job"] * 3, ["job"]]
 
 
 def test_a_job_that_is_cancelled_at_once_is_cancelled_there_after_it_has_come() -> None:
-    async def kinds() -> list[list[Any]]:
-        wire = Wire()
-        engine = RemoteEngine(asyncio.get_running_loop(), FakeSession(), 8, 0, 1e9, "fake")
-        engine.connection_made(wire)
+    async def sent() -> list[list[Any]]:
+        engine, wire = joined()
         job = draw()
         engine.submit(job)
-        result: Future[Any] = job.result
-        result.cancel()
+        job.result.cancel()
         await asyncio.sleep(0)
-        return [[kind for kind, *_ in Frames(plain=True).feed(write)] for write in wire.writes]
+        return kinds(wire)
 
-    assert asyncio.run(kinds()) == [["job", "cancel"]]
+    assert asyncio.run(sent()) == [["job", "cancel"]]
