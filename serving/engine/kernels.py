@@ -98,7 +98,8 @@ def library(file: Path = FILE) -> Any:
         if (ctypes.c_char * len(digest)).in_dll(found, "source_digest").value != digest:
             raise ValueError("it was compiled of another source")
     except (OSError, ValueError) as error:
-        log.warning("the engine does without its compiled loops, which takes longer: %s", error)
+        what = "the engine does without its compiled loops, which takes longer"
+        log.warning("%s; install it anew where there is a C compiler: %s", what, error)
         return None
     pointer, number = ctypes.c_void_p, ctypes.c_int64
     found.walk.argtypes = [pointer, pointer, pointer, number, number, pointer, pointer]
