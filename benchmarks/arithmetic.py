@@ -114,27 +114,36 @@ def row(what: str, one: Made, other: Made) -> Row:
     return line
 
 
-def beside_torch(count: int) -> Iterator[Row]:
-    """Every architecture, briefly trained, beside PyTorch's step with the same weights."""
+def every_architecture(count: int, placement: Placement) -> Iterator[Row]:
+    """Each, briefly trained: a CPU's strings beside those of PyTorch's step, a GPU's beside a CPU's."""
     # Here, so that --save needs no PyTorch: an emulator is slow.
     from benchmarks.serving import brief_run, step_graph
     from trainer.models import MODELS
+    from trainer.models.base import STANDARD
     from trainer.reporter import PlainReporter
     from trainer.torch_session import TorchSession, bare_manifest
 
     PlainReporter.say = lambda self, text: None  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as folder:
-        for name in MODELS:
-            run = brief_run(Path(folder), name, {}, 300)
-            model = run.load_model()
-            theirs = TorchSession(model, bare_manifest(run.config, model))
-            ours = Made.by(OrtSession(step_graph(run)), count)
+        trained = Path(
+            folder
+        )  # all first: on a GPU, onnxruntime may bring another cuDNN than PyTorch's
+        runs = {name: brief_run(trained, name, {}, 300, placement.device) for name in MODELS}
+        for name, run in runs.items():
+            if placement.device == CPU:
+                model = run.load_model()
+                theirs: StepSession = TorchSession(model, bare_manifest(run.config, model))
+                graph = step_graph(run, name)
+            else:
+                graph = step_graph(run, name, STANDARD)
+                theirs = OrtSession(graph)
+            ours = Made.by(open_session(graph, placement), count)
             yield row(name, ours, Made.by(theirs, count))
 
 
 @click.command()
 @click.option("--strings", default=100_000, show_default=True, help="To draw with each.")
-@click.option("--device", type=click.Choice(DEVICES), default=CPU, help="Of --save.")
+@click.option("--device", type=click.Choice(DEVICES), default=CPU, show_default=True)
 @click.option("--save", type=PATH, help="Only write what is drawn from the committed model.")
 @click.option("--beside", type=PATH, multiple=True, help="A file that --save has written.")
 @click.option("--write", is_flag=True, help="Put the table into benchmarks/README.md.")
@@ -143,12 +152,12 @@ def main(
 ) -> None:
     """Draw the same strings with different arithmetics, and tell how many are not the same."""
     placement = Placement(device, rows=ROWS)
+    others = [] if save else list(every_architecture(strings, placement))
     made = Made.by(open_session(COMMITTED.read_bytes(), placement), strings)
     if save:
         made.save(save)
         return
-    rows = [row("lstm, committed", made, Made.load(path)) for path in beside]
-    rows += beside_torch(strings)
+    rows = [row("lstm, committed", made, Made.load(path)) for path in beside] + others
     head = [
         "what",
         f"{made.arithmetic} beside",
@@ -159,7 +168,7 @@ def main(
     text = f"{tables.markdown(head, rows)}\n\n{tables.circumstances('makemore', 'torch')}"
     click.echo(text)
     if write:
-        tables.write("arithmetic", text)
+        tables.write("arithmetic" if device == CPU else f"arithmetic-{device}", text)
 
 
 if __name__ == "__main__":

@@ -6,15 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import peers
-from benchmarks.serving import brief_run, engine_rate, row
+from benchmarks.serving import brief_run, engine_rate, row, step_graph
 from serving.engine import devices
 from serving.engine.device_session import DeviceSession
 from serving.engine.stepping import initial_states
 from serving.placement import Placement
-from trainer.export import graph
 from trainer.models import MODELS
 from trainer.models.base import STANDARD
-from trainer.torch_session import bare_manifest
 
 STRINGS = 32
 """For each row."""
@@ -26,11 +24,7 @@ def rows(device: str, folder: Path, count: int) -> Iterator[Row]:
     """Every architecture with its default shape, so many rows a step."""
     placement = Placement(device, rows=count)
     for name in MODELS:
-        run = brief_run(folder, name, {}, 2)
-        model = run.load_model()
-        model.operators = STANDARD
-        traced = graph.trace(model.for_export())
-        content = graph.with_manifest(traced, bare_manifest(run.config, model))
+        content = step_graph(brief_run(folder, name, {}, 2), name, STANDARD)
         session = DeviceSession(content, placement)
         ours = engine_rate(session, count, STRINGS * count, 0)
         what = f"{name}, {count} rows, {device}"

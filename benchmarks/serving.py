@@ -31,6 +31,7 @@ from trainer.data.dataset import SHIPPED, DataConfig
 from trainer.export import graph
 from trainer.export.publish import publish
 from trainer.models import MODELS
+from trainer.models.base import FUSED
 from trainer.models.transformer import Transformer
 from trainer.reporter import PlainReporter
 from trainer.run import Run
@@ -46,17 +47,18 @@ WARM = 20_000
 """Strings that a tree has seen when it is called warm."""
 
 
-def brief_run(folder: Path, name: str, model: dict[str, Any], steps: int) -> Run:
+def brief_run(folder: Path, name: str, model: dict[str, Any], steps: int, device: str = CPU) -> Run:
     """A run of an architecture with its shapes as given, trained so little that it takes no time."""
-    training = {**BRIEF, "steps": steps, "evaluate_every": steps}
+    training = {**BRIEF, "steps": steps, "evaluate_every": steps, "device": device}
     run, dataset = new_run(folder / name, name, DataConfig(SHIPPED), model, training)
     train(run, dataset, resume=False, is_terminal=False)
     return run
 
 
-def step_graph(run: Run, name: str = "run") -> bytes:
+def step_graph(run: Run, name: str = "run", operators: str = FUSED) -> bytes:
     """The step graph of a run, as a model of that name."""
     model = run.load_model()
+    model.operators = operators
     traced = graph.trace(model.for_export())
     return graph.with_manifest(traced, bare_manifest(run.config, model, name))
 

@@ -8,6 +8,8 @@ There is no prefix tree here. A GPU takes about as long for a step of one row as
 which need not be computed saves it nothing, while looking rows up takes the host's time.
 """
 
+from collections import Counter
+from itertools import count
 from time import perf_counter
 
 import numpy as np
@@ -23,6 +25,8 @@ ARRIVING = -1
 """The slab of a row whose state is on the host yet."""
 NOWHERE = -2
 """That of a place that nobody has."""
+ROOT = 0
+"""The number of the root, among what rows go on from."""
 
 
 class Resident(Contexts):
@@ -42,12 +46,15 @@ class Resident(Contexts):
         self._clock = clock or StepClock()
         self._session = session
         self._mover = session.mover
-        self._kept: dict[int, Context] = {}  # of the places whose rows are arriving
+        self._origins = {ROOT: root}  # what arriving rows go on from, by its number
+        self._awaited: Counter[int] = Counter()  # arriving rows, by what they go on from
+        self._numbers = count(ROOT + 1)
         self._known = root.known.changed(lambda column: column[:0])
         self._slab: Int64 = np.zeros(0, np.int64)  # by place
         self._row: Int64 = np.zeros(0, np.int64)  # by place: which row of the slab
+        self._origin: Int64 = np.zeros(0, np.int64)  # by place, of those that are arriving
         self._slabs: list[Slab] = []
-        self._is_whole: list[bool] = []  # by slab: no row has left that was picked into it
+        self._is_whole = np.zeros(0, np.bool_)  # by slab: no row has left that was picked into it
         self._arrivals: dict[int, Block] = {}  # by their number of rows
         self._single = self._mover.block(1)
         self._root = self._mover.block(1)
@@ -61,20 +68,36 @@ class Resident(Contexts):
             free = np.flatnonzero(self._slab == NOWHERE)
         places = free[:count]
         self._slab[places] = ARRIVING
+        self._origin[places] = ROOT if kept is self.root else self._await(kept, count)
         self._known.put(places, kept.known)
-        self._kept.update(dict.fromkeys(places.tolist(), kept))
         return places
+
+    def _await(self, kept: Context, count: int) -> int:
+        """The number of what so many rows go on from."""
+        number = next(self._numbers)
+        self._origins[number], self._awaited[number] = kept, count
+        return number
+
+    def _forget(self, places: Int64) -> None:
+        """Rows that were arriving have arrived or left."""
+        if len(self._origins) == 1:
+            return
+        self._awaited.subtract(self._origin[places[self._slab[places] == ARRIVING]].tolist())
+        for number in [number for number, rows in self._awaited.items() if rows <= 0]:
+            del self._awaited[number]
+            if number != ROOT:
+                del self._origins[number]
 
     def _grow(self, by: int) -> None:
         rows = len(self._slab) + by
         self._known = self._known.changed(lambda column: padded(column, rows))
-        self._row = padded(self._row, rows)
+        self._row, self._origin = padded(self._row, rows), padded(self._origin, rows)
         self._slab = np.concatenate([self._slab, np.full(by, NOWHERE)])
 
     def keep(self, place: int) -> Context:
         """See Contexts."""
-        if place in self._kept:
-            return self._kept[place]
+        if self._slab[place] == ARRIVING:
+            return self._origins[int(self._origin[place])]
         front = self._slabs[self._slab[place]].front
         self._mover.pick(front, self._root, self._row[place : place + 1], self._single)
         states = tuple(state[0] for state in self._mover.read(self._single))
@@ -116,11 +139,9 @@ class Resident(Contexts):
 
     def release(self, places: Int64) -> None:
         """See Contexts."""
-        for place in places.tolist():
-            self._kept.pop(place, None)
-        for slab in np.unique(self._slab[places]).tolist():
-            if slab >= 0:
-                self._is_whole[slab] = False
+        self._forget(places)
+        slabs = self._slab[places]
+        self._is_whole[slabs[slabs >= 0]] = False
         self._slab[places] = NOWHERE
 
     # --- picking rows together
@@ -148,17 +169,24 @@ class Resident(Contexts):
 
     def _arrived(self, places: Int64) -> tuple[Block, Int64]:
         """A block of the root and of what arriving rows go on from, and which of it each of R rows takes."""
-        kept = [self._kept.pop(place, self.root) for place in places.tolist()]
-        distinct = {id(context): context for context in [self.root, *kept]}
-        order = {key: row for row, key in enumerate(distinct)}
-        picked = padded(np.array([order[id(context)] for context in kept]), self._session.rows)
-        if len(distinct) == 1:
-            return self._root, picked
-        rows = 1 << (len(distinct) - 1).bit_length()  # few sizes, which stay
-        block = self._arrivals.setdefault(rows, self._mover.block(rows))
-        states = zip(*(context.states for context in distinct.values()), strict=True)
-        self._mover.fill(block, [padded(np.stack(state), rows) for state in states])
-        return block, picked
+        rows = self._session.rows
+        if len(self._origins) == 1:
+            return self._root, np.zeros(rows, np.int64)
+        origins = np.where(self._slab[places] == ARRIVING, self._origin[places], ROOT)
+        numbers, picked = np.unique(np.append(ROOT, origins), return_inverse=True)
+        if len(numbers) == 1:
+            return self._root, np.zeros(rows, np.int64)
+        block = self._arrival(1 << (len(numbers) - 1).bit_length())  # few sizes, which stay
+        states = zip(*(self._origins[number].states for number in numbers.tolist()), strict=True)
+        self._mover.fill(block, [padded(np.stack(state), block.rows) for state in states])
+        self._forget(places)
+        return block, padded(picked[1:], rows)
+
+    def _arrival(self, rows: int) -> Block:
+        """A block of so many rows."""
+        if rows not in self._arrivals:
+            self._arrivals[rows] = self._mover.block(rows)
+        return self._arrivals[rows]
 
     def _vacant(self, *used: int) -> int:
         """A slab without rows that is none of those in use."""
@@ -166,5 +194,5 @@ class Resident(Contexts):
             if slab not in used and not (self._slab == slab).any():
                 return slab
         self._slabs.append(self._session.slab())
-        self._is_whole.append(False)
+        self._is_whole = np.append(self._is_whole, False)
         return len(self._slabs) - 1

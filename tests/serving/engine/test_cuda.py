@@ -1,5 +1,6 @@
 """Serving on a GPU; skipped where onnxruntime has none."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,18 @@ def test_strings_are_the_same_alone_amid_others_and_again(standard: Path, name: 
     assert strings(on_gpu(standard, name), 1000, "a") == many
     assert strings(on_gpu(standard, name), 1, "a") == many[:1]
     assert strings(on_gpu(standard, name), 70, "a") == many[:70]
+
+
+def test_models_are_loaded_and_begin_while_others_are_stepped(standard: Path) -> None:
+    """A run is recorded when an engine begins; what other threads ask of the GPU then must not fail."""
+
+    def rounds(name: str) -> set[str]:
+        return {"".join(strings(on_gpu(standard, name), 500)) for _ in range(8)}
+
+    names = ["gru", "lstm", "rnn", "transformer"]
+    with ThreadPoolExecutor(len(names)) as pool:
+        found = list(pool.map(rounds, names))
+    assert [len(made) for made in found] == [1] * len(names)
 
 
 def test_attention_that_only_a_cpu_has_is_refused(repository: Path) -> None:
