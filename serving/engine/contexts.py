@@ -12,7 +12,7 @@ import numpy.typing as npt
 from serving.engine.rows import Records
 from serving.engine.sampling import Bool, Float32, Int64
 from serving.engine.stepping import States, StepSession, initial_states
-from serving.engine.walking import Known, Walked, Walker, known_of
+from serving.engine.walking import Known, Relief, Walked, Walker, known_of
 from serving.errors import ServingError
 from serving.vocabulary import BOUNDARY
 
@@ -56,9 +56,15 @@ class Contexts(Protocol):
         found: Float32 = self.known().logits[places]
         return found
 
-    def walk(self, live: Records) -> Walked:
+    def walk(self, live: Records, relief: Relief | None = None) -> Walked:
         """Let simple rows draw on by what is known, [B] of them; see Walker.walk."""
-        return self.walker.walk(live, self.known())
+        walked = self.walker.walk(live, self.known(), relief=relief)
+        if relief and walked.relieved:
+            self.renew(live["place"][walked.relieved.are_new], relief.kept)
+        return walked
+
+    def renew(self, places: Int64, kept: Any) -> None:
+        """Rows at these places have left, and others that go on from `kept` have come in their stead."""
 
     def advance(self, places: Int64, tokens: Int64) -> tuple[Int64, Bool]:
         """Let rows see one more token each.
@@ -118,10 +124,8 @@ class Private(Contexts):
             self._free.extend(range(high, high + lacking))
         places = np.array(self._free[-count:], np.int64)
         del self._free[-count:]
-        self._own()
         self._known.put(places, kept.known)
-        for state, value in zip(self._states, kept.states, strict=True):
-            state[places] = value
+        self.renew(places, kept)
         return places
 
     def _own(self) -> None:
@@ -186,6 +190,12 @@ class Private(Contexts):
         self._free.clear()
         self._left.clear()
         return np.arange(len(places))
+
+    def renew(self, places: Int64, kept: Context) -> None:
+        """See Contexts."""
+        self._own()
+        for state, value in zip(self._states, kept.states, strict=True):
+            state[places] = value
 
     def release(self, places: Int64) -> None:
         """See Contexts."""

@@ -197,6 +197,11 @@ class FreeDrafts:
         """How many drafts could begin now."""
         return max(min(self.job.n, self.job.collected + self.job.window) - self._next, 0)
 
+    @property
+    def next(self) -> int:
+        """The index of the next that begins."""
+        return self._next
+
     def begin(self, count: int) -> tuple[UInt64, UInt64]:
         """The indices and the attempts of so many drafts, of `wanted`, that begin now."""
         first = self._next

@@ -44,10 +44,7 @@ class Endings:
         if self._waiting and (sole is None or self._waiting[0]["owner"][0] != sole.number):
             self.hand_on()
         if sole is not None:
-            self._waiting.append(records)
-            if not sole.wanted or sum(map(len, self._waiting)) >= AT_ONCE:
-                self.hand_on()
-            self.look()
+            self.add(sole, records)
             return []
         drawn: dict[int, DrawEntry] = {}
         drafts = records["kind"] == DRAW
@@ -59,6 +56,13 @@ class Endings:
                 self._finish_drafts(picked(records, drafts), drawn)
             self._finish_others(picked(records, ~drafts), logits[done][~drafts], drawn)
         return [number for number, entry in drawn.items() if entry.settle(self._vocabulary)]
+
+    def add(self, entry: DrawEntry, records: Records) -> None:
+        """Let drafts of an entry that takes every draft be handed on, soon; nothing of another waits."""
+        self._waiting.append(records)
+        if not entry.wanted or sum(map(len, self._waiting)) >= AT_ONCE:
+            self.hand_on()
+        self.look()
 
     def look(self) -> None:
         """Let nothing wait that has waited for long."""

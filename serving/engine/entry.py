@@ -19,11 +19,13 @@ from serving.engine.job import (
     Shortfall,
 )
 from serving.engine.ready import Ready
-from serving.engine.rows import packed
+from serving.engine.rows import Records, packed
 from serving.engine.sampling import Float32, Float64
+from serving.engine.walking import Walker
 from serving.errors import ServingError
 from serving.vocabulary import Vocabulary
 
+NO_RECORDS: Records = np.zeros(0, np.void)
 MAX_REMAINING = 100_000
 """Prefixes that drawing without replacement may keep for one job; after that there are no more attempts."""
 
@@ -128,6 +130,13 @@ class DrawEntry(Entry):
         if self.taking:
             return 0
         return self.drafts.wanted
+
+    def ahead(self, walker: Walker) -> Records:
+        """Rows of the next drafts, if they are simple and may begin one after the other; perhaps none."""
+        if not isinstance(self.drafts, FreeDrafts) or self.kept is None or not self.wanted:
+            return NO_RECORDS
+        records = self.ready.ahead(self.packed, self.drafts.next, 1, walker)[: self.wanted]
+        return records if records["simple"][0] else NO_RECORDS
 
     def begin_taking(self, count: int) -> dict[int, Taken]:
         """The next texts to take out of what remains, by a number each."""

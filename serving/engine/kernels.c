@@ -42,6 +42,17 @@ typedef struct {
     int64_t unchosen;               /* rows that are to be chosen for otherwise */
 } Walked;
 
+/* Rows that take the places of those that are done. */
+typedef struct {
+    const char *records;            /* complete but, with `fresh`, for their places */
+    int64_t count;
+    char *done;                     /* gets the rows whose places were taken */
+    uint8_t *are_new;               /* [B], gets which rows are others now */
+    const Places *fresh;            /* of one place: what they draw their first token from, if it is not at
+                                       their places, which then are those of the rows before them */
+    int64_t used;                   /* how many of the records */
+} Relief;
+
 #define FIELD(type, name) ((type *)(record + layout->name))
 
 static double uniform_at(uint64_t seed, uint32_t sample, uint32_t attempt, uint32_t step)
@@ -78,6 +89,29 @@ void fill_uniforms(const Layout *layout, char *records, int64_t count)
         fill(layout, records + row * layout->size, 0);
 }
 
+/* See kernels.edges: logits, [rows, vocabulary], less the largest of a row, which goes into `largest`. A row
+ * with something that is no number is all of it. */
+void centre(const float *logits, int64_t rows, int64_t vocabulary, double *centred, double *largest)
+{
+    for (int64_t row = 0; row < rows; row++, logits += vocabulary, centred += vocabulary) {
+        double most = logits[0];
+        for (int64_t id = 1; id < vocabulary; id++)
+            if (!(logits[id] <= most) && most == most)
+                most = logits[id];
+        for (int64_t id = 0; id < vocabulary; id++)
+            centred[id] = logits[id] - most;
+        largest[row] = most;
+    }
+}
+
+/* Weights, [rows, vocabulary], become the sums of all up to each. */
+void accumulate(double *weights, int64_t rows, int64_t vocabulary)
+{
+    for (int64_t row = 0; row < rows; row++, weights += vocabulary)
+        for (int64_t id = 1; id < vocabulary; id++)
+            weights[id] += weights[id - 1];
+}
+
 /* The first id at which the cumulative weight passes. */
 static int64_t drawn(const double *cumulative, int64_t vocabulary, double uniform)
 {
@@ -96,11 +130,11 @@ static int64_t drawn(const double *cumulative, int64_t vocabulary, double unifor
     return from;
 }
 
-/* Draw a row's next token; whether it was the last. */
-static int draw(const Layout *layout, const Places *places, char *record)
+/* Draw a row's next token by what is known at a place; whether it was the last. */
+static int draw(const Layout *layout, const Places *places, int64_t at, char *record)
 {
     const int64_t length = *FIELD(int64_t, length), step = length - *FIELD(int64_t, first);
-    const int64_t number = step % layout->kept, place = *FIELD(int64_t, place) * places->vocabulary;
+    const int64_t number = step % layout->kept, place = at * places->vocabulary;
     if (number == 0 && step > 0)
         fill(layout, record, step);
     const double uniform = FIELD(double, uniform)[number];
@@ -108,7 +142,7 @@ static int draw(const Layout *layout, const Places *places, char *record)
     const int grows = token != BOUNDARY && length < *FIELD(int64_t, max_length);
     if (grows || token == BOUNDARY) {
         const double logit = places->logits[place + token];
-        *FIELD(double, log_prob) += logit - places->log_partition[*FIELD(int64_t, place)];
+        *FIELD(double, log_prob) += logit - places->log_partition[at];
     }
     FIELD(int32_t, text)[length] = (int32_t)token;
     *FIELD(int64_t, length) = length + grows;
@@ -130,9 +164,21 @@ static int see(const Layout *layout, const Places *places, char *record, int64_t
     return 1;
 }
 
-/* See Walker.walk. `done` gets one byte a row. */
+/* Let another row take a row's place, and draw; whether it is done with that. */
+static int relieve(const Layout *layout, const Places *places, char *record, Relief *relief)
+{
+    const int64_t place = *FIELD(int64_t, place), offset = relief->used++ * layout->size;
+    memcpy(relief->done + offset, record, layout->size);
+    memcpy(record, relief->records + offset, layout->size);
+    if (!relief->fresh)
+        return draw(layout, places, *FIELD(int64_t, place), record);
+    *FIELD(int64_t, place) = place;
+    return draw(layout, relief->fresh, 0, record);
+}
+
+/* See Walker.walk. `done` gets one byte a row; `relief` may be null. */
 void walk(const Layout *layout, const Places *places, char *records, int64_t count, int64_t clock,
-          uint8_t *done, Walked *walked)
+          Relief *relief, uint8_t *done, Walked *walked)
 {
     walked->hits = walked->done = walked->unchosen = 0;
     for (int64_t row = 0; row < count; row++) {
@@ -145,8 +191,13 @@ void walk(const Layout *layout, const Places *places, char *records, int64_t cou
                     walked->unchosen++;
                     break;
                 }
-                done[row] = (uint8_t)draw(layout, places, record);
-                walked->done += done[row];
+                int ended = draw(layout, places, *FIELD(int64_t, place), record);
+                while (ended && relief && relief->used < relief->count) {
+                    ended = relieve(layout, places, record, relief);
+                    relief->are_new[row] = 1;
+                }
+                done[row] = (uint8_t)ended;
+                walked->done += ended;
             }
         } while (!done[row] && see(layout, places, record, clock) && ++walked->hits);
     }

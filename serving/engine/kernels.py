@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from serving.engine.rows import Records, record_type
+from serving.engine.sampling import Edges, Float32
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,19 @@ class Places(ctypes.Structure):
     _fields_ = [
         ("vocabulary", ctypes.c_int64),
         *((n, ctypes.c_void_p) for n in ("logits", "cumulative", "log_partition", "child", "used")),
+    ]
+
+
+class Relief(ctypes.Structure):
+    """Rows that take the places of others; see kernels.c."""
+
+    _fields_ = [
+        ("records", ctypes.c_void_p),
+        ("count", ctypes.c_int64),
+        ("done", ctypes.c_void_p),
+        ("are_new", ctypes.c_void_p),
+        ("fresh", ctypes.c_void_p),
+        ("used", ctypes.c_int64),
     ]
 
 
@@ -72,12 +86,26 @@ class Kernels:
         """Make the numbers that records keep for their first steps."""
         self._fill(self._layout_at, records.ctypes.data, len(records))
 
-    def walk(self, places: Places, records: Records, clock: int, done: Any) -> Walked:
+    def walk(
+        self, places: Places, records: Records, clock: int, relief: Relief | None, done: Any
+    ) -> Walked:
         """See Walker.walk; `done` [B] is set."""
         at = ctypes.addressof(places)
         where = records.ctypes.data, len(records)
-        self._walk(self._layout_at, at, *where, clock, done.ctypes.data, self._walked_at)
+        relief_at = ctypes.addressof(relief) if relief else None
+        self._walk(self._layout_at, at, *where, clock, relief_at, done.ctypes.data, self._walked_at)
         return self._walked
+
+
+def edges(library: Any, logits: Float32) -> Edges:
+    """As `sampling.edges`, to the last bit."""
+    logits = np.ascontiguousarray(logits, np.float32)
+    cumulative, top = np.empty(logits.shape), np.empty(len(logits))  # [B, V], [B]
+    shape, at = logits.shape, cumulative.ctypes.data
+    library.centre(logits.ctypes.data, *shape, at, top.ctypes.data)
+    np.exp(cumulative, out=cumulative)  # which no C library has the same bits of
+    library.accumulate(at, *shape)
+    return Edges(cumulative, top + np.log(cumulative[:, -1]))
 
 
 def layout_of(kind: np.dtype[Any]) -> Layout:
@@ -102,11 +130,13 @@ def library(file: Path = FILE) -> Any:
         log.warning("%s; install it anew where there is a C compiler: %s", what, error)
         return None
     pointer, number = ctypes.c_void_p, ctypes.c_int64
-    found.walk.argtypes = [pointer, pointer, pointer, number, number, pointer, pointer]
+    found.walk.argtypes = [pointer, pointer, pointer, number, number, *[pointer] * 3]
     found.fill_uniforms.argtypes = [pointer, pointer, number]
     columns = [pointer, pointer, pointer, pointer]
+    found.centre.argtypes = [pointer, number, number, pointer, pointer]
+    found.accumulate.argtypes = [pointer, number, number]
     found.gather.argtypes = [pointer, number, number, *columns, number, pointer]
     found.put.argtypes = found.gather.argtypes
-    for function in (found.walk, found.fill_uniforms, found.gather, found.put):
-        function.restype = None
+    for name in ("walk", "fill_uniforms", "centre", "accumulate", "gather", "put"):
+        getattr(found, name).restype = None
     return found

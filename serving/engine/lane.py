@@ -19,6 +19,7 @@ from serving.engine.rows import DRAW, PREFIX, READ, TAKE, Records, Rows
 from serving.engine.sampling import Bool, Float32, Int64
 from serving.engine.scheduler import FairQueue
 from serving.engine.solo import run_alone
+from serving.engine.walking import Relief, Walked
 from serving.manifest import Manifest
 
 ROUNDS = 4
@@ -108,7 +109,7 @@ class Lane:
         self._admit()
         live = self.rows.live
         if len(live) == 1 and live["simple"][0]:
-            if run_alone(live, self._contexts, is_interrupted):
+            if run_alone(live, self._contexts, self._walk, is_interrupted):
                 self._let_out(0, np.ones(1, np.bool_))
             return
         self._choose_all()
@@ -120,7 +121,7 @@ class Lane:
         live = self.rows.live
         live["place"], moved = self._contexts.advance(live["place"], live["token"])
         live["at"] += moved
-        live["token"] = np.where(moved, -1, live["token"])
+        live["token"][moved] = -1
 
     def _choose_all(self) -> None:
         """Choose every row's next token, others' in the place of those that have left too."""
@@ -144,7 +145,7 @@ class Lane:
         live = self.rows.live[begin:]
         if not len(live):
             return 0
-        walked = self._contexts.walk(live)
+        walked = self._walk(live)
         done, logits = walked.are_done, None
         if walked.unchosen:
             logits = self._contexts.logits(live["place"])  # [B, V]
@@ -152,6 +153,24 @@ class Lane:
         if walked.done or (walked.unchosen and done.any()):
             self._let_out(begin, done, logits)
         return walked.unchosen
+
+    def _walk(self, live: Records) -> Walked:
+        """Let rows walk; a job that has the lane for itself fills the places of those that are done."""
+        entry = next(iter(self.entries.values())) if len(self.entries) == 1 else None
+        if not isinstance(entry, DrawEntry) or not self._queue:
+            return self._contexts.walk(live)
+        records = entry.ahead(self._contexts.walker)
+        relief = Relief(records, entry.kept) if len(records) else None
+        walked = self._contexts.walk(live, relief)
+        if walked.relieved:
+            done = walked.relieved.done
+            ((_, count),) = self._queue.take(len(done))
+            assert count == len(done)
+            self._begin(entry, count)
+            entry.drafts.begin(count)
+            self._queue.settle(entry, int(_work(done).sum()), count)
+            self._endings.add(entry, done)
+        return walked
 
     def _let_out(self, begin: int, done: Bool, logits: Float32 | None = None) -> None:
         """Hand on what the rows from `begin` on have come to where `done` holds, and let them go."""
@@ -165,15 +184,19 @@ class Lane:
 
     def _leave(self, leaving: Records, gone: Bool) -> None:
         """Let rows go where `gone` [B] holds, which `leaving` are."""
-        work = leaving["length"] - leaving["first"] + 1  # [B]
+        self._settle(leaving)
+        self._contexts.release(leaving["place"])
+        self.rows.remove(gone)
+
+    def _settle(self, leaving: Records) -> None:
+        """Rows have ended: their jobs may ask for others."""
+        work = _work(leaving)
         done: dict[int, list[int]] = {}
         for number, characters in zip(leaving["owner"].tolist(), work.tolist(), strict=True):
             done.setdefault(number, []).append(characters)
         for number, each in done.items():
             if number in self.entries:
                 self._queue.settle(self.entries[number], sum(each), len(each))
-        self._contexts.release(leaving["place"])
-        self.rows.remove(gone)
 
     # --- letting rows in
 
@@ -261,3 +284,9 @@ class Lane:
         records["index"] = list(taken)
         table.give(records, list(taken.values()))
         return records
+
+
+def _work(records: Records) -> Int64:
+    """Characters that rows have taken, [B]; the end of each is one."""
+    work: Int64 = records["length"] - records["first"] + 1
+    return work

@@ -36,12 +36,16 @@ class Ready:
             indices: [B].
             walker: makes their numbers.
         """
-        begin, end = int(indices[0]), int(indices[-1]) + 1
-        if begin < self._from or end > self._from + len(self._records):
-            most = min(max(end - begin, AT_ONCE), self._draw.n - begin)
+        begin, count = int(indices[0]), len(indices)
+        return self.ahead(shared, begin, count, walker)[:count]
+
+    def ahead(self, shared: Callable[[], bytes], begin: int, count: int, walker: Walker) -> Records:
+        """All rows from an index on that are made ready, among them so many at least; see `take`."""
+        if begin < self._from or begin + count > self._from + len(self._records):
+            most = min(max(count, AT_ONCE), self._draw.n - begin)
             self._from, self._records = begin, self._made(shared(), begin, most)
             walker.fill_uniforms(self._records)
-        return self._records[begin - self._from : end - self._from]
+        return self._records[begin - self._from :]
 
     def _made(self, shared: bytes, begin: int, count: int) -> Records:
         records = table.begun(self._type, [(shared, count)])

@@ -67,10 +67,18 @@ class Resident(Contexts):
             self._grow(max(count, len(self._slab)))
             free = np.flatnonzero(self._slab == NOWHERE)
         places = free[:count]
-        self._slab[places] = ARRIVING
-        self._origin[places] = ROOT if kept is self.root else self._await(kept, count)
+        self._arrive(places, kept)
         self._known.put(places, kept.known)
         return places
+
+    def _arrive(self, places: Int64, kept: Context) -> None:
+        self._slab[places] = ARRIVING
+        self._origin[places] = ROOT if kept is self.root else self._await(kept, len(places))
+
+    def renew(self, places: Int64, kept: Context) -> None:
+        """See Contexts."""
+        self.release(places)
+        self._arrive(places, kept)
 
     def _await(self, kept: Context, count: int) -> int:
         """The number of what so many rows go on from."""

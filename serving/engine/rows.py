@@ -75,6 +75,11 @@ def picked(records: Records, rows: Bool | Int64) -> Records:
     return _raw(records)[rows].view(records.dtype)
 
 
+def copied(records: Records) -> Records:
+    """A copy of some records."""
+    return _raw(records).copy().view(records.dtype)
+
+
 def joined(parts: Sequence[Records]) -> Records:
     """All of some records, one after the other."""
     if len(parts) == 1:

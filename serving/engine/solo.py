@@ -7,22 +7,29 @@ from collections.abc import Callable
 
 from serving.engine.contexts import NOWHERE, Contexts
 from serving.engine.rows import Records
+from serving.engine.walking import Walked
 
 MOST = 64
 """Steps at a time, after which the engine looks at deadlines."""
 
 
-def run_alone(live: Records, contexts: Contexts, is_interrupted: Callable[[], bool]) -> bool:
+def run_alone(
+    live: Records,
+    contexts: Contexts,
+    walk: Callable[[Records], Walked],
+    is_interrupted: Callable[[], bool],
+) -> bool:
     """Draw on with one simple row, [1], until it is done; whether it is.
 
     Args:
         live: the row, changed in place.
         contexts: where it is.
+        walk: as that of the contexts.
         is_interrupted: whether something else is to be done first; asked after every step.
     """
     row = live[0]
     for _ in range(MOST):
-        if contexts.walk(live).done:
+        if walk(live).done:
             return True
         after = contexts.step(int(row["place"]), int(row["token"]))
         if after != NOWHERE:

@@ -18,7 +18,7 @@ from serving.engine.rows import Records
 from serving.engine.sampling import Bool, Float32, Int64
 from serving.engine.stepping import States, StepSession
 from serving.engine.storage import storage_of
-from serving.engine.walking import Known, Walked, Walker, Ways, known_of
+from serving.engine.walking import Known, Relief, Walked, Walker, Ways, known_of
 
 ROOT = 0
 NONE = 0
@@ -96,6 +96,9 @@ class Tree(Contexts):
     def release(self, places: Int64) -> None:
         """See Contexts."""
 
+    def renew(self, places: Int64, kept: int) -> None:
+        """See Contexts."""
+
     def known(self) -> Known:
         """See Contexts."""
         return self._known
@@ -111,9 +114,11 @@ class Tree(Contexts):
         nodes = len(self._nodes) * self._node_bytes
         return nodes + (len(self._slots) - 1) * self._slot_bytes
 
-    def walk(self, live: Records) -> Walked:
+    def walk(self, live: Records, relief: Relief | None = None) -> Walked:
         """See Contexts."""
-        walked = self.walker.walk(live, self._known, self._ways, self._clock)
+        if relief:
+            relief.records["place"] = relief.kept
+        walked = self.walker.walk(live, self._known, self._ways, self._clock, relief)
         self.hits += walked.hits
         return walked
 

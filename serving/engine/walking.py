@@ -3,6 +3,7 @@
 B is the number of rows, N that of places, V the vocabulary.
 """
 
+import ctypes
 from collections.abc import Callable
 from typing import Any, NamedTuple, Self
 
@@ -44,6 +45,9 @@ class Known(NamedTuple):
 
 def known_of(logits: Float32) -> Known:
     """What is known where these are the logits, [N, V]."""
+    library = kernels.library()
+    if library:
+        return Known(logits, *kernels.edges(library, logits))
     return Known(logits, *sampling.edges(logits.astype(np.float64)))
 
 
@@ -54,6 +58,20 @@ class Ways(NamedTuple):
     used: Int64  # [N], set to the clock wherever a row comes by
 
 
+class Relief(NamedTuple):
+    """Simple rows that take the places of those that are done, within a walk."""
+
+    records: Records  # [N], complete but for their places
+    kept: Any  # the context that they go on from
+
+
+class Relieved(NamedTuple):
+    """What has come of them."""
+
+    done: Records  # the rows that are done, whose places that many were taken
+    are_new: Bool  # [B], which rows are others now
+
+
 class Walked(NamedTuple):
     """What has come of a walk."""
 
@@ -61,6 +79,7 @@ class Walked(NamedTuple):
     done: int  # how many
     unchosen: int  # how many have no token, not being simple
     hits: int  # tokens that were seen without a step
+    relieved: Relieved | None = None
 
 
 class Walker:
@@ -75,6 +94,9 @@ class Walker:
         self._kernels = Kernels(library, longest) if library else None
         self._known: Known | None = None
         self._places = Places()
+        self._kept: Known | None = None
+        self._fresh = Places()
+        self._done: Records = np.zeros(0, table.record_type(longest))
 
     def fill_uniforms(self, records: Records) -> None:
         """Make the numbers that records keep for their first steps."""
@@ -83,22 +105,49 @@ class Walker:
         else:
             records["uniform"] = table.make_uniforms(records)
 
-    def walk(self, live: Records, known: Known, ways: Ways | None = None, clock: int = 0) -> Walked:
+    def walk(
+        self,
+        live: Records,
+        known: Known,
+        ways: Ways | None = None,
+        clock: int = 0,
+        relief: Relief | None = None,
+    ) -> Walked:
         """Let rows see their tokens where it is known to what these lead, and simple ones draw the next.
+
+        The rows of a relief have places if there are ways. If not, they get those of the rows whose turn
+        has come to an end, where what is known still is of these. Without compiled loops there is none.
 
         Args:
             live: the rows, [B], changed in place.
             known: what they draw from.
             ways: where tokens lead; None if nowhere.
             clock: what is noted where rows come by.
+            relief: takes the places of rows that are done.
         """
         if not self._kernels:
             return _walk_plainly(live, known, ways, clock)
         if known is not self._known:
             self._known, self._places = known, _places(known, ways)
         are_done = np.empty(len(live), np.bool_)
-        walked = self._kernels.walk(self._places, live, clock, are_done)
-        return Walked(are_done, walked.done, walked.unchosen, walked.hits)
+        are_new = np.zeros(len(live) if relief else 0, np.bool_)
+        given = self._given(relief, are_new, ways) if relief else None
+        walked = self._kernels.walk(self._places, live, clock, given, are_done)
+        relieved = None
+        if given and given.used:
+            relieved = Relieved(table.copied(self._done[: given.used]), are_new)
+        return Walked(are_done, walked.done, walked.unchosen, walked.hits, relieved)
+
+    def _given(self, relief: Relief, are_new: Bool, ways: Ways | None) -> kernels.Relief:
+        records = relief.records
+        if len(self._done) < len(records):
+            self._done = np.empty_like(records)
+        if ways is None and relief.kept.known is not self._kept:
+            self._kept = relief.kept.known
+            self._fresh = _places(self._kept, None)
+        fresh_at = None if ways else ctypes.addressof(self._fresh)
+        done_at, new_at = self._done.ctypes.data, are_new.ctypes.data
+        return kernels.Relief(records.ctypes.data, len(records), done_at, new_at, fresh_at)
 
 
 def _places(known: Known, ways: Ways | None) -> Places:
