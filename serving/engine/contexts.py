@@ -59,9 +59,13 @@ class Contexts(Protocol):
     def walk(self, live: Records, relief: Relief | None = None) -> Walked:
         """Let simple rows draw on by what is known, [B] of them; see Walker.walk."""
         walked = self.walker.walk(live, self.known(), relief=relief)
-        if relief and walked.relieved:
-            self.renew(live["place"][walked.relieved.are_new], relief.kept)
+        if relief and walked.are_new is not None:
+            self.renew(live["place"][walked.are_new], relief.kept)
         return walked
+
+    def relief(self, records: Records, kept: Any) -> Relief:
+        """Rows that take the places of others as they walk, and go on from `kept`."""
+        return Relief(records, kept)
 
     def renew(self, places: Int64, kept: Any) -> None:
         """Rows at these places have left, and others that go on from `kept` have come in their stead."""

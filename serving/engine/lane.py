@@ -15,11 +15,11 @@ from serving.engine.endings import Endings
 from serving.engine.entry import DrawEntry, Entry, ReadEntry
 from serving.engine.job import Job
 from serving.engine.philox import UInt64
-from serving.engine.rows import DRAW, PREFIX, READ, TAKE, Records, Rows
+from serving.engine.relieving import Relieving
+from serving.engine.rows import DRAW, PREFIX, READ, TAKE, Records, Rows, work_of
 from serving.engine.sampling import Bool, Float32, Int64
 from serving.engine.scheduler import FairQueue
 from serving.engine.solo import run_alone
-from serving.engine.walking import Relief, Walked
 from serving.manifest import Manifest
 
 ROUNDS = 4
@@ -58,6 +58,7 @@ class Lane:
         self._contexts = contexts
         self._choices = Choices(self.entries, manifest.vocabulary)
         self._endings = Endings(self.entries, manifest.vocabulary, contexts)
+        self._relieving = Relieving(self.entries, self._queue, contexts, self._relieved)
 
     @property
     def has_work(self) -> bool:
@@ -71,6 +72,7 @@ class Lane:
 
     def add(self, entry: Entry) -> None:
         """Take an entry in."""
+        self._relieving.end()
         self.entries[entry.number] = entry
         self._queue.add(entry)
 
@@ -88,10 +90,12 @@ class Lane:
 
     def hand_on(self) -> None:
         """Let no strings wait that are done."""
+        self._relieving.tell()
         self._endings.hand_on()
 
     def drop(self, gone: Iterable[Entry]) -> None:
         """Let go of entries and their rows."""
+        self._relieving.end()
         mine = [entry for entry in gone if self.entries.pop(entry.number, None)]
         for entry in mine:
             self._queue.discard(entry)
@@ -109,7 +113,7 @@ class Lane:
         self._admit()
         live = self.rows.live
         if len(live) == 1 and live["simple"][0]:
-            if run_alone(live, self._contexts, self._walk, is_interrupted):
+            if run_alone(live, self._contexts, self._relieving.walk, is_interrupted):
                 self._let_out(0, np.ones(1, np.bool_))
             return
         self._choose_all()
@@ -145,7 +149,7 @@ class Lane:
         live = self.rows.live[begin:]
         if not len(live):
             return 0
-        walked = self._walk(live)
+        walked = self._relieving.walk(live)
         done, logits = walked.are_done, None
         if walked.unchosen:
             logits = self._contexts.logits(live["place"])  # [B, V]
@@ -153,24 +157,6 @@ class Lane:
         if walked.done or (walked.unchosen and done.any()):
             self._let_out(begin, done, logits)
         return walked.unchosen
-
-    def _walk(self, live: Records) -> Walked:
-        """Let rows walk; a job that has the lane for itself fills the places of those that are done."""
-        entry = next(iter(self.entries.values())) if len(self.entries) == 1 else None
-        if not isinstance(entry, DrawEntry) or not self._queue:
-            return self._contexts.walk(live)
-        records = entry.ahead(self._contexts.walker)
-        relief = Relief(records, entry.kept) if len(records) else None
-        walked = self._contexts.walk(live, relief)
-        if walked.relieved:
-            done = walked.relieved.done
-            ((_, count),) = self._queue.take(len(done))
-            assert count == len(done)
-            self._begin(entry, count)
-            entry.drafts.begin(count)
-            self._queue.settle(entry, int(_work(done).sum()), count)
-            self._endings.add(entry, done)
-        return walked
 
     def _let_out(self, begin: int, done: Bool, logits: Float32 | None = None) -> None:
         """Hand on what the rows from `begin` on have come to where `done` holds, and let them go."""
@@ -190,13 +176,20 @@ class Lane:
 
     def _settle(self, leaving: Records) -> None:
         """Rows have ended: their jobs may ask for others."""
-        work = _work(leaving)
+        work = work_of(leaving)
         done: dict[int, list[int]] = {}
         for number, characters in zip(leaving["owner"].tolist(), work.tolist(), strict=True):
             done.setdefault(number, []).append(characters)
         for number, each in done.items():
             if number in self.entries:
                 self._queue.settle(self.entries[number], sum(each), len(each))
+
+    def _relieved(self, entry: DrawEntry, done: Records) -> None:
+        """Rows are done whose places an entry's next drafts have taken."""
+        self._begin(entry, len(done))
+        entry.drafts.begin(len(done))
+        self._queue.pass_on(entry, int(work_of(done).sum()))
+        self._endings.add(entry, done)
 
     # --- letting rows in
 
@@ -205,6 +198,7 @@ class Lane:
         free = self.rows.free
         if not free:
             return False
+        self._relieving.end()
         draws: list[tuple[DrawEntry, int]] = []
         for number, count in self._queue.take(free):
             entry = self.entries[number]
@@ -284,9 +278,3 @@ class Lane:
         records["index"] = list(taken)
         table.give(records, list(taken.values()))
         return records
-
-
-def _work(records: Records) -> Int64:
-    """Characters that rows have taken, [B]; the end of each is one."""
-    work: Int64 = records["length"] - records["first"] + 1
-    return work

@@ -173,6 +173,12 @@ def make_uniforms(records: Records, first: Int64 | int = 0) -> Float64:
     return philox.uniforms(seed, index, attempt, begin + steps)  # [B, steps]
 
 
+def work_of(records: Records) -> Int64:
+    """Characters that rows have taken, the end of each for one: [B]."""
+    work: Int64 = records["length"] - records["first"] + 1
+    return work
+
+
 def uniforms(records: Records) -> Float64:
     """Each row's number for its next step, [B]; makes more where they are used up."""
     count = records["uniform"].shape[1]

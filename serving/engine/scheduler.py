@@ -125,6 +125,16 @@ class FairQueue:
         if len(self._accounts) > REMEMBERED:
             self._accounts = {c: a for c, a in self._accounts.items() if a.jobs}
 
+    def pass_on(self, job: Asking, work: int) -> None:
+        """Some rows of the only job that asks have ended with so much work done, and it has begun others."""
+        account = self._accounts[job.caller]
+        self._level = max(self._level, account.work)
+        account.work += work
+        if len(self._order) == 1:
+            self._order[0] = (account.work, job.caller)
+        if not job.wanted:
+            self.discard(job)
+
 
 class Turns:
     """Which of two lanes runs next: the light one, as long as it is not far ahead in time.

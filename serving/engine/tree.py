@@ -96,6 +96,11 @@ class Tree(Contexts):
     def release(self, places: Int64) -> None:
         """See Contexts."""
 
+    def relief(self, records: Records, kept: int) -> Relief:
+        """See Contexts."""
+        records["place"] = kept
+        return super().relief(records, kept)
+
     def renew(self, places: Int64, kept: int) -> None:
         """See Contexts."""
 
@@ -116,8 +121,6 @@ class Tree(Contexts):
 
     def walk(self, live: Records, relief: Relief | None = None) -> Walked:
         """See Contexts."""
-        if relief:
-            relief.records["place"] = relief.kept
         walked = self.walker.walk(live, self._known, self._ways, self._clock, relief)
         self.hits += walked.hits
         return walked

@@ -58,18 +58,42 @@ class Ways(NamedTuple):
     used: Int64  # [N], set to the clock wherever a row comes by
 
 
-class Relief(NamedTuple):
-    """Simple rows that take the places of those that are done, within a walk."""
+class Relief:
+    """Simple rows of one job that take the places of others as these are done, from walk to walk.
 
-    records: Records  # [N], complete but for their places
-    kept: Any  # the context that they go on from
+    Args:
+        records: in the order in which they are used, [N], complete but for their places.
+        kept: the context that they go on from.
+    """
 
+    def __init__(self, records: Records, kept: Any) -> None:
+        self.kept = kept
+        self.records = records
+        self._done = np.empty_like(records)
+        self._told = 0
+        where = records.ctypes.data, len(records), self._done.ctypes.data
+        self.given = kernels.Relief(*where)
 
-class Relieved(NamedTuple):
-    """What has come of them."""
+    @property
+    def used(self) -> int:
+        """How many have taken a place."""
+        used: int = self.given.used
+        return used
 
-    done: Records  # the rows that are done, whose places that many were taken
-    are_new: Bool  # [B], which rows are others now
+    @property
+    def waiting(self) -> int:
+        """How many rows are done that were not yet told."""
+        return self.used - self._told
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether all have."""
+        return self.used == len(self.records)
+
+    def done(self) -> Records:
+        """The rows whose places were taken since this was last asked."""
+        told, self._told = self._told, self.used
+        return table.copied(self._done[told : self._told])
 
 
 class Walked(NamedTuple):
@@ -79,7 +103,7 @@ class Walked(NamedTuple):
     done: int  # how many
     unchosen: int  # how many have no token, not being simple
     hits: int  # tokens that were seen without a step
-    relieved: Relieved | None = None
+    are_new: Bool | None = None  # [B], which rows are others now; None if none is
 
 
 class Walker:
@@ -96,7 +120,7 @@ class Walker:
         self._places = Places()
         self._kept: Known | None = None
         self._fresh = Places()
-        self._done: Records = np.zeros(0, table.record_type(longest))
+        self._are_done = self._are_new = np.zeros(0, np.bool_)
 
     def fill_uniforms(self, records: Records) -> None:
         """Make the numbers that records keep for their first steps."""
@@ -115,39 +139,41 @@ class Walker:
     ) -> Walked:
         """Let rows see their tokens where it is known to what these lead, and simple ones draw the next.
 
-        The rows of a relief have places if there are ways. If not, they get those of the rows whose turn
-        has come to an end, where what is known still is of these. Without compiled loops there is none.
-
         Args:
             live: the rows, [B], changed in place.
             known: what they draw from.
             ways: where tokens lead; None if nowhere.
             clock: what is noted where rows come by.
-            relief: takes the places of rows that are done.
+            relief: takes the places of rows that are done, if loops are compiled. If there are no ways, it
+                goes on where these were, though what is known there still is of these.
+
+        Returns:
+            What has come of it; its arrays are good until the next walk.
         """
         if not self._kernels:
             return _walk_plainly(live, known, ways, clock)
         if known is not self._known:
             self._known, self._places = known, _places(known, ways)
-        are_done = np.empty(len(live), np.bool_)
-        are_new = np.zeros(len(live) if relief else 0, np.bool_)
-        given = self._given(relief, are_new, ways) if relief else None
+        if len(self._are_done) < len(live):
+            self._are_done, self._are_new = np.zeros((2, len(live)), np.bool_)
+        before = relief.used if relief else 0
+        given = self._given(relief, len(live), ways) if relief else None
+        are_done = self._are_done[: len(live)]
         walked = self._kernels.walk(self._places, live, clock, given, are_done)
-        relieved = None
-        if given and given.used:
-            relieved = Relieved(table.copied(self._done[: given.used]), are_new)
-        return Walked(are_done, walked.done, walked.unchosen, walked.hits, relieved)
+        has_new = relief is not None and relief.used > before
+        are_new = self._are_new[: len(live)] if has_new else None
+        return Walked(are_done, walked.done, walked.unchosen, walked.hits, are_new)
 
-    def _given(self, relief: Relief, are_new: Bool, ways: Ways | None) -> kernels.Relief:
-        records = relief.records
-        if len(self._done) < len(records):
-            self._done = np.empty_like(records)
+    def _given(self, relief: Relief, rows: int, ways: Ways | None) -> kernels.Relief:
+        """A relief for so many rows of this walk."""
+        given = relief.given
+        self._are_new[:rows] = False
+        given.are_new = self._are_new.ctypes.data
         if ways is None and relief.kept.known is not self._kept:
             self._kept = relief.kept.known
             self._fresh = _places(self._kept, None)
-        fresh_at = None if ways else ctypes.addressof(self._fresh)
-        done_at, new_at = self._done.ctypes.data, are_new.ctypes.data
-        return kernels.Relief(records.ctypes.data, len(records), done_at, new_at, fresh_at)
+        given.fresh = None if ways else ctypes.addressof(self._fresh)
+        return given
 
 
 def _places(known: Known, ways: Ways | None) -> Places:

@@ -1,0 +1,75 @@
+"""A job that has a lane for itself: its next drafts take the places of those that are done at once.
+
+So rows that end cost a walk nothing; what has come of them is told many at a time.
+"""
+
+from collections.abc import Callable, Mapping
+from time import perf_counter
+
+from serving.engine.contexts import Contexts
+from serving.engine.endings import AT_ONCE, WHILE
+from serving.engine.entry import DrawEntry, Entry
+from serving.engine.rows import Records
+from serving.engine.scheduler import FairQueue
+from serving.engine.walking import Relief, Walked
+
+
+class Relieving:
+    """Lets rows walk, and others take the places of those that are done.
+
+    Args:
+        entries: those of the lane.
+        queue: which of them want rows.
+        contexts: where rows are.
+        told: told of an entry, and of rows that were done whose places as many of its drafts have taken.
+    """
+
+    def __init__(
+        self,
+        entries: Mapping[int, Entry],
+        queue: FairQueue,
+        contexts: Contexts,
+        told: Callable[[DrawEntry, Records], None],
+    ) -> None:
+        self._entries = entries
+        self._queue = queue
+        self._contexts = contexts
+        self._tell = told
+        self._told_at = 0.0
+        self._entry: DrawEntry
+        self._relief: Relief | None = None
+
+    def walk(self, live: Records) -> Walked:
+        """As Contexts.walk."""
+        relief = self._relief = self._relief or self._next()
+        walked = self._contexts.walk(live, relief)
+        if relief and (waiting := relief.waiting):
+            is_due = waiting >= AT_ONCE or perf_counter() - self._told_at >= WHILE
+            if is_due or relief.is_used_up:
+                self.tell()
+        return walked
+
+    def _next(self) -> Relief | None:
+        """Drafts of the only job that there is, if it wants more than there are rows."""
+        if len(self._entries) != 1 or not self._queue:
+            return None
+        (entry,) = self._entries.values()
+        if not isinstance(entry, DrawEntry):
+            return None
+        records = entry.ahead(self._contexts.walker)
+        self._entry = entry
+        return self._contexts.relief(records, entry.kept) if len(records) else None
+
+    def tell(self) -> None:
+        """Let no rows wait that are done."""
+        relief = self._relief
+        if relief and relief.waiting:
+            self._told_at = perf_counter()
+            if relief.is_used_up:
+                self._relief = None
+            self._tell(self._entry, relief.done())
+
+    def end(self) -> None:
+        """The same, and let none take places from now on; whoever lets rows in does this first."""
+        self.tell()
+        self._relief = None
