@@ -117,6 +117,7 @@ class Private(Contexts):
         self._free: list[int] = []
         self._left: set[int] = set()  # where states may still be those of a row that has left
         self._idle_steps = 0
+        self._all = np.ones(0, np.bool_)
 
     def fork(self, kept: Context, count: int) -> Int64:
         """See Contexts."""
@@ -158,7 +159,9 @@ class Private(Contexts):
             every[places] = tokens
             logits, self._states = self._session.advance(every, self._states)
             self._known.put(slice(None), known_of(logits))
-        return places, np.ones(len(places), np.bool_)
+        if len(self._all) < len(places):
+            self._all = np.ones(len(places), np.bool_)
+        return places, self._all[: len(places)]
 
     def _advance_some(self, places: Int64, tokens: Int64) -> None:
         states = tuple(state[places] for state in self._states)

@@ -26,7 +26,7 @@ from serving.engine.lane import Lane
 from serving.engine.ledger import Ledger
 from serving.engine.residence import contexts_of
 from serving.engine.sampling import Int64
-from serving.engine.scheduler import Pace, Turns
+from serving.engine.scheduler import FEW, Pace, Turns
 from serving.engine.stepping import StepSession
 from serving.engine.timed import StepClock
 from serving.engine.tree import Tree
@@ -244,9 +244,11 @@ class Engine:
         light, heavy = (lane.has_work for lane in self._lanes)
         is_light = self._order.is_light_next(light, heavy)
         lane = self._lanes[0 if is_light else 1]
-        taken, run = time.perf_counter(), time.thread_time()
+        if are_many := len(self._entries) > FEW:
+            taken, run = time.perf_counter(), time.thread_time()
         lane.turn(self._is_interrupted)
-        self._pace.ran(time.perf_counter() - taken, time.thread_time() - run)
+        if are_many:
+            self._pace.ran(time.perf_counter() - taken, time.thread_time() - run)
         seconds = self._lap()
         if light and heavy:
             self._order.spent(seconds, is_light)

@@ -185,6 +185,8 @@ void walk(const Layout *layout, const Places *places, char *records, int64_t cou
         char *record = records + row * layout->size;
         const int64_t *token = FIELD(int64_t, token);
         done[row] = 0;
+        if (relief)
+            relief->are_new[row] = 0;
         do {
             if (*token < 0) {
                 if (!*FIELD(uint8_t, simple)) {

@@ -87,22 +87,27 @@ class Kernels:
         self._fill(self._layout_at, records.ctypes.data, len(records))
 
     def walk(
-        self, places: Places, records: Records, clock: int, relief: Relief | None, done: Any
+        self, places: Places, records: Records, clock: int, relief: Relief | None, done: int
     ) -> Walked:
-        """See Walker.walk; `done` [B] is set."""
+        """See Walker.walk; `done` is the address of [B] bytes, which are set."""
         at = ctypes.addressof(places)
         where = records.ctypes.data, len(records)
         relief_at = ctypes.addressof(relief) if relief else None
-        self._walk(self._layout_at, at, *where, clock, relief_at, done.ctypes.data, self._walked_at)
+        self._walk(self._layout_at, at, *where, clock, relief_at, done, self._walked_at)
         return self._walked
 
 
 def edges(library: Any, logits: Float32) -> Edges:
     """As `sampling.edges`, to the last bit."""
     logits = np.ascontiguousarray(logits, np.float32)
-    cumulative, top = np.empty(logits.shape), np.empty(len(logits))  # [B, V], [B]
-    shape, at = logits.shape, cumulative.ctypes.data
-    library.centre(logits.ctypes.data, *shape, at, top.ctypes.data)
+    rows, vocabulary = shape = logits.shape
+    both = np.empty(
+        rows * (vocabulary + 1)
+    )  # one array, since to ask for an address takes as long as the work
+    cumulative, top = both[rows:].reshape(shape), both[:rows]  # [B, V], [B]
+    top_at = both.ctypes.data
+    at = top_at + top.nbytes
+    library.centre(logits.ctypes.data, *shape, at, top_at)
     np.exp(cumulative, out=cumulative)  # which no C library has the same bits of
     library.accumulate(at, *shape)
     return Edges(cumulative, top + np.log(cumulative[:, -1]))

@@ -121,6 +121,7 @@ class Walker:
         self._kept: Known | None = None
         self._fresh = Places()
         self._are_done = self._are_new = np.zeros(0, np.bool_)
+        self._done_at = self._new_at = 0
 
     def fill_uniforms(self, records: Records) -> None:
         """Make the numbers that records keep for their first steps."""
@@ -156,19 +157,19 @@ class Walker:
             self._known, self._places = known, _places(known, ways)
         if len(self._are_done) < len(live):
             self._are_done, self._are_new = np.zeros((2, len(live)), np.bool_)
+            self._done_at, self._new_at = self._are_done.ctypes.data, self._are_new.ctypes.data
         before = relief.used if relief else 0
-        given = self._given(relief, len(live), ways) if relief else None
+        given = self._given(relief, ways) if relief else None
+        walked = self._kernels.walk(self._places, live, clock, given, self._done_at)
         are_done = self._are_done[: len(live)]
-        walked = self._kernels.walk(self._places, live, clock, given, are_done)
         has_new = relief is not None and relief.used > before
         are_new = self._are_new[: len(live)] if has_new else None
         return Walked(are_done, walked.done, walked.unchosen, walked.hits, are_new)
 
-    def _given(self, relief: Relief, rows: int, ways: Ways | None) -> kernels.Relief:
-        """A relief for so many rows of this walk."""
+    def _given(self, relief: Relief, ways: Ways | None) -> kernels.Relief:
+        """A relief for this walk."""
         given = relief.given
-        self._are_new[:rows] = False
-        given.are_new = self._are_new.ctypes.data
+        given.are_new = self._new_at
         if ways is None and relief.kept.known is not self._kept:
             self._kept = relief.kept.known
             self._fresh = _places(self._kept, None)
