@@ -128,8 +128,8 @@ class FairQueue:
     def pass_on(self, job: Asking, work: int) -> None:
         """Some rows of the only job that asks have ended with so much work done, and it has begun others."""
         account = self._accounts[job.caller]
-        self._level = max(self._level, account.work)
         account.work += work
+        self._level = max(self._level, account.work)
         if len(self._order) == 1:
             self._order[0] = (account.work, job.caller)
         if not job.wanted:

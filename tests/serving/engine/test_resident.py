@@ -76,6 +76,15 @@ class Walk:
         for row in rows:
             self.rows[row] = self.rows[row][0], self.rows[row][1] + 1
 
+    def renew(self, rows: list[int], which: int) -> None:
+        """Rows leave, others take their places and see their first tokens."""
+        kept, length = self.kept[which]
+        for side, contexts in enumerate(self.sides):
+            contexts.renew(self.places(rows, side), kept[side])
+        for row in rows:
+            self.rows[row] = self.rows[row][0], length
+        self.advance(rows, [1 + row % (self.size - 1) for row in rows])
+
     def keep(self, row: int) -> None:
         places, length = self.rows[row]
         kept = [side.keep(place) for side, place in zip(self.sides, places, strict=True)]
@@ -113,6 +122,9 @@ def test_rows_go_any_way_and_have_the_same_bits(
             walk.keep(chance.randrange(len(walk.rows)))
         long = {i for i, (_, length) in enumerate(walk.rows) if length == walk.longest}
         walk.release(sorted(long | {i for i in range(len(walk.rows)) if chance.random() < 0.1}))
+        begins = [i for i, (_, length) in enumerate(walk.kept) if length < walk.longest]
+        if others := [i for i in range(len(walk.rows)) if chance.random() < 0.1]:
+            walk.renew(others, chance.choice(begins))
         walk.check()
 
 

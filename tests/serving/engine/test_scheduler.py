@@ -96,6 +96,31 @@ def test_a_job_alone_gets_all_and_amid_others_half_at_most() -> None:
     assert begin(queue_of(jobs), jobs, 34) == {0: 2, 2: 32}
 
 
+def test_work_that_is_passed_on_counts_as_any_other() -> None:
+    """Whoever comes later starts where the one stands that had it, and is owed nothing for it."""
+    long, late = Job(0, "long", 1000), Job(1, "late", 1000)
+    queue = queue_of([long])
+    begin(queue, [long], 1)
+    queue.pass_on(long, 400)
+    queue.add(late)
+    had = {0: 0, 1: 0}
+    for _ in range(60):
+        for number, count in begin(queue, [long, late], 1).items():
+            had[number] += count
+            queue.settle([long, late][number], count)
+    assert abs(had[0] - had[1]) <= 2
+
+
+def test_a_job_that_has_passed_on_its_last_asks_no_more() -> None:
+    job = Job(0, "one", 5)
+    queue = queue_of([job])
+    begin(queue, [job], 2)
+    job.left = 0
+    queue.pass_on(job, 3)
+    assert not queue
+    assert begin(queue, [job], 4) == {}
+
+
 def test_those_who_left_get_nothing() -> None:
     jobs = [Job(0, "a", 10), Job(1, "b", 10)]
     queue = queue_of(jobs)

@@ -8,13 +8,15 @@ from hypothesis import strategies as st
 
 from serving.engine import kernels, sampling
 from serving.engine import rows as table
+from serving.engine.contexts import Context
 from serving.engine.engine import Engine
 from serving.engine.rows import Records, begun, packed, record_type
-from serving.engine.walking import Known, Walker, Ways, known_of
+from serving.engine.walking import Known, Relief, Walker, Ways, known_of
 from serving.testing import FakeSession
 from tests.serving.engine.test_engine import expected, job
 
 VOCABULARY = 5
+RELIEVER = 8
 
 
 @pytest.fixture
@@ -101,7 +103,8 @@ def test_compiled_or_not_rows_walk_the_same_way_to_the_last_bit(scene: Scene, is
     for walker in walkers(scene.longest):
         live, ways = scene.live.copy(), scene.ways._replace(used=scene.ways.used.copy())
         walked = walker.walk(live, scene.known, ways if is_led else None, 5)
-        are_done, *counts = walked
+        are_done, *counts, are_new = walked
+        assert are_new is None
         found.append((fields(live), are_done.tolist(), counts, ways.used.tolist()))
     assert found[0] == found[1]
 
@@ -119,6 +122,76 @@ def test_a_row_that_walks_ends_or_waits_for_what_is_not_known(scene: Scene) -> N
         assert (waits | over).all()
         assert walked.done == np.count_nonzero(walked.are_done)
         assert walked.hits == (live["at"] - scene.live["at"]).sum()
+
+
+def relief_of(longest: int, count: int, known: Known) -> Relief:
+    """Rows of another owner that go on from the first place."""
+    records = some_rows(np.random.default_rng(count), count, 1, longest)
+    records["length"], records["log_prob"] = records["first"], 0
+    records["token"], records["simple"], records["owner"] = -1, True, RELIEVER
+    records["index"], records["attempt"] = np.arange(count), 0
+    records["uniform"] = table.make_uniforms(records)
+    return Relief(records, Context(known.at(0), ()))
+
+
+@given(scenes(), st.integers(1, 12), st.booleans())
+def test_rows_of_a_relief_go_the_way_that_they_would_go_on_their_own(
+    scene: Scene, count: int, is_led: bool
+) -> None:
+    """In the places of rows that are done, until there are no more of either."""
+    walker, live, ways = Walker(scene.longest), scene.live.copy(), scene.ways if is_led else None
+    relief = relief_of(scene.longest, count, scene.known)
+    walked = walker.walk(live, scene.known, ways, 1, relief)
+    assert relief.is_used_up or not walked.are_done.any()
+    is_new = live["owner"] == RELIEVER
+    assert np.array_equal(
+        is_new, np.zeros_like(is_new) if walked.are_new is None else walked.are_new
+    )
+    if not is_led:
+        assert np.array_equal(live["place"], scene.live["place"])
+    alone = {}
+    for row in [*scene.live, *relief.records[: relief.used]]:
+        (went,) = one = np.array([row])
+        walker.walk(one, scene.known, ways, 1)
+        alone[went["owner"], went["index"], went["attempt"]] = went
+    found = [*relief.done(), *live]
+    assert len(found) == len(alone)
+    for row in found:
+        went = alone[row["owner"], row["index"], row["attempt"]]
+        row["place"] = went["place"] if not is_led else row["place"]
+        assert fields(row) == fields(went)
+
+
+def test_what_a_relief_has_done_is_told_once() -> None:
+    known, walker = known_of(np.zeros((1, VOCABULARY), np.float32)), Walker(3)
+    relief, live, told = relief_of(3, 9, known), relief_of(3, 2, known).records, list[int]()
+    while not relief.is_used_up:
+        live["token"] = -1
+        walker.walk(live, known, relief=relief)
+        assert relief.used == len(told) + relief.waiting
+        told += relief.done()["index"].tolist()
+        assert relief.waiting == 0
+    assert len(told) == 9
+
+
+@given(
+    rows=st.integers(0, 5),
+    vocabulary=st.integers(1, 40),
+    seed=st.integers(0, 2**32),
+    scale=st.sampled_from([0.0, 1.0, 800.0]),
+    odd=st.sampled_from([None, float("nan"), float("-inf")]),
+)
+def test_compiled_edges_are_those_of_the_sampler_to_the_last_bit(
+    rows: int, vocabulary: int, seed: int, scale: float, odd: float | None
+) -> None:
+    random = np.random.default_rng(seed)
+    logits = (random.normal(size=(rows, vocabulary)) * scale).astype(np.float32)
+    if odd is not None and rows and vocabulary > 1:
+        logits[0, random.integers(0, vocabulary)] = odd
+    compiled = kernels.edges(kernels.library(), logits)
+    plain = sampling.edges(logits.astype(np.float64))
+    for ours, theirs in zip(compiled, plain, strict=True):
+        assert np.array_equal(ours, theirs, equal_nan=True)
 
 
 @given(
