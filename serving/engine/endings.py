@@ -14,7 +14,7 @@ from serving.engine.rows import DRAW, PREFIX, READ, Records, joined, picked
 from serving.engine.sampling import Bool, Float32, Int64
 from serving.vocabulary import BOUNDARY, Vocabulary
 
-AT_ONCE = 64
+AT_ONCE = 256
 WHILE = 0.01
 """So many strings of a job that goes on are handed on at a time, since few cost nearly as much; and whatever
 there is if nothing was for so many seconds."""

@@ -69,7 +69,9 @@ class Pool:
             self._grow(first, self._high + self._high // 8)
         old = self._free[len(self._free) - again :]
         del self._free[len(self._free) - again :]
-        places = np.array([*old, *range(first, self._high)], np.int64)
+        places = np.arange(first, self._high)
+        if old:
+            places = np.concatenate([np.array(old, np.int64), places])
         self[IS_TAKEN][places] = True
         return places
 

@@ -66,9 +66,9 @@ class Tree(Contexts):
             "token": (np.int32, ()),
             "used": (np.int64, ()),
         }
-        cleared = {"child": (np.int32, v), "children": (np.int32, ()), "slot": (np.int32, ())}
+        cleared = {"child": (np.int32, v), "slot": (np.int32, ())}
         self._storage = storage_of(session.manifest)
-        self._node_bytes = 16 * v[0] + 36
+        self._node_bytes = 16 * v[0] + 32
         self._slot_bytes = self._storage.slot_bytes + 4
         nodes, slots = budget // 2 // self._node_bytes, budget // 2 // self._slot_bytes
         if self._storage.is_chained:  # every node has a slot, for as long as it is there
@@ -134,7 +134,7 @@ class Tree(Contexts):
         self.hits += len(places) - len(missing)
         if len(missing) > WIDE:  # others every time, whichever lanes take turns
             self._cuts += 1
-            missing = np.roll(missing, PRIME * self._cuts)[:WIDE]
+            missing = missing[(np.arange(WIDE) + PRIME * self._cuts) % len(missing)]
         if len(missing):
             sources, wanted = places[missing], tokens[missing]
             self._compute(sources, wanted)
@@ -166,7 +166,6 @@ class Tree(Contexts):
         node, slot = nodes.take_one(), slots.take_one()
         nodes["parent"][node], nodes["token"][node], nodes["slot"][node] = place, token, slot
         nodes["child"][place, token], slots["node"][slot] = node, node
-        nodes["children"][place] += 1
         nodes["used"][node] = self._clock
         self._known.put(slice(node, node + 1), known_of(logits))
         self._storage.put(nodes, slots, np.array([node]), states)
@@ -210,8 +209,12 @@ class Tree(Contexts):
         self._nodes["parent"][nodes] = sources
         self._nodes["token"][nodes] = tokens
         self._nodes["child"][sources, tokens] = nodes
-        np.add.at(self._nodes["children"], sources, 1)
         return nodes
+
+    def _children(self) -> Int64:
+        """How many each node has."""
+        taken = self._nodes.taken[1:]  # the root is no child
+        return np.bincount(self._nodes["parent"][taken], minlength=len(self._nodes.are_taken))
 
     def _fill(self, nodes: Int64, logits: Float32, states: States) -> None:
         self._known.put(nodes, known_of(logits))
@@ -227,14 +230,13 @@ class Tree(Contexts):
     def _drop_leaves(self, sources: Int64) -> None:
         """Make room for nodes."""
         taken = self._nodes.are_taken
-        may_go = taken & (self._nodes["children"][: len(taken)] == 0)
+        may_go = taken & (self._children() == 0)
         may_go &= self._nodes["used"][: len(taken)] < self._clock
         for stays in (ROOT, sources, self._in_use()):
             may_go[stays] = False
         old = np.flatnonzero(may_go)
         leaves = _least(old, self._nodes["used"][old], len(sources))
         parents = self._nodes["parent"][leaves]
-        np.subtract.at(self._nodes["children"], parents, 1)
         self._nodes["child"][parents, self._nodes["token"][leaves]] = NONE
         slots = self._nodes["slot"][leaves]
         self._slots.give(slots[slots != NONE].astype(np.int64))
@@ -245,7 +247,7 @@ class Tree(Contexts):
         taken = self._slots.taken[1:]
         taken = taken[self._slots["node"][taken] != ROOT]
         nodes = self._slots["node"][taken]
-        worth = self._nodes["used"][nodes] + CHILD * self._nodes["children"][nodes]
+        worth = self._nodes["used"][nodes] + CHILD * self._children()[nodes]
         worth[np.isin(nodes, self._in_use())] = np.iinfo(np.int64).max  # they will be gone on from
         slots = _least(taken, worth, at_least)
         self._nodes["slot"][self._slots["node"][slots]] = NONE
