@@ -36,12 +36,12 @@ class Relieving:
         self._contexts = contexts
         self._tell = told
         self._told_at = 0.0
-        self._entry: DrawEntry
-        self._relief: Relief | None = None
+        self._under_way: tuple[DrawEntry, Relief] | None = None
 
     def walk(self, live: Records) -> Walked:
         """As Contexts.walk."""
-        relief = self._relief = self._relief or self._next()
+        self._under_way = self._under_way or self._next()
+        relief = self._under_way[1] if self._under_way else None
         walked = self._contexts.walk(live, relief)
         if relief and (waiting := relief.waiting):
             is_due = waiting >= AT_ONCE or perf_counter() - self._told_at >= WHILE
@@ -49,7 +49,7 @@ class Relieving:
                 self.tell()
         return walked
 
-    def _next(self) -> Relief | None:
+    def _next(self) -> tuple[DrawEntry, Relief] | None:
         """Drafts of the only job that there is, if it wants more than there are rows."""
         if len(self._entries) != 1 or not self._queue:
             return None
@@ -57,19 +57,18 @@ class Relieving:
         if not isinstance(entry, DrawEntry):
             return None
         records = entry.ahead(self._contexts.walker)
-        self._entry = entry
-        return self._contexts.relief(records, entry.kept) if len(records) else None
+        return (entry, self._contexts.relief(records, entry.kept)) if len(records) else None
 
     def tell(self) -> None:
         """Let no rows wait that are done."""
-        relief = self._relief
-        if relief and relief.waiting:
+        if self._under_way and self._under_way[1].waiting:
+            entry, relief = self._under_way
             self._told_at = perf_counter()
             if relief.is_used_up:
-                self._relief = None
-            self._tell(self._entry, relief.done())
+                self._under_way = None
+            self._tell(entry, relief.done())
 
     def end(self) -> None:
         """The same, and let none take places from now on; whoever lets rows in does this first."""
         self.tell()
-        self._relief = None
+        self._under_way = None

@@ -6,6 +6,7 @@ import pytest
 
 from serving.engine import relieving
 from serving.engine.engine import Engine
+from serving.engine.entry import DrawEntry
 from serving.engine.job import Draw, Outcome, Sample
 from serving.engine.sampling import SamplingParameters
 from serving.engine.walking import Relief
@@ -22,10 +23,10 @@ def reliefs(monkeypatch: pytest.MonkeyPatch) -> list[Relief]:
     made: list[Relief] = []
     next_ = relieving.Relieving._next
 
-    def noted(self: relieving.Relieving) -> Relief | None:
-        relief = next_(self)
-        made.extend([relief] if relief else [])
-        return relief
+    def noted(self: relieving.Relieving) -> tuple[DrawEntry, Relief] | None:
+        under_way = next_(self)
+        made.extend([under_way[1]] if under_way else [])
+        return under_way
 
     monkeypatch.setattr(relieving.Relieving, "_next", noted)
     return made
