@@ -100,6 +100,29 @@ def after_boundary(session: StepSession) -> Context:
     return Context(known_of(logits[:1].copy()), tuple(state[0].copy() for state in states))
 
 
+class Shared(Contexts):
+    """A place stands for a text, whoever has come to it: nothing is copied as rows come and go."""
+
+    def fork(self, kept: int, count: int) -> Int64:
+        """See Contexts."""
+        return np.full(count, kept, np.int64)
+
+    def keep(self, place: int) -> int:
+        """See Contexts."""
+        return place
+
+    def release(self, places: Int64) -> None:
+        """See Contexts."""
+
+    def relief(self, records: Records, kept: int) -> Relief:
+        """See Contexts."""
+        records["place"] = kept
+        return super().relief(records, kept)
+
+    def renew(self, places: Int64, kept: int) -> None:
+        """See Contexts."""
+
+
 class Private(Contexts):
     """Every row has its states for itself; nothing is computed once for two rows.
 

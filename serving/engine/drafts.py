@@ -6,6 +6,8 @@ rows there were, nor on `n`. Knows neither rows nor models.
 """
 
 from heapq import heappop, heappush
+from itertools import count, repeat
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -139,10 +141,8 @@ class Drafts:
 
     def accepted(self) -> list[Sample]:
         """The samples that have become certain since the last time, in order."""
-        ready = []
-        while (sample := self._finished.pop(self.resolved, None)) is not None:
-            ready.append(sample)
-            self.resolved += 1
+        ready = taken_from(self._finished, self.resolved)
+        self.resolved += len(ready)
         if self.resolved in self._stuck:
             self._stuck.discard(self.resolved)
             if self._attempts[self.resolved] >= self.job.selection.max_attempts:
@@ -214,7 +214,7 @@ class FreeDrafts:
 
     def finish_all(self, drafts: list[Sample]) -> None:
         """Take several."""
-        self._finished.update((draft.index, draft) for draft in drafts)
+        self._finished.update(zip(map(attrgetter("index"), drafts), drafts, strict=True))
 
     def reject(self, draft: Sample, reason: str) -> None:
         """Never called."""
@@ -222,10 +222,8 @@ class FreeDrafts:
 
     def accepted(self) -> list[Sample]:
         """The samples that have become certain since the last time, in order."""
-        ready = []
-        while (sample := self._finished.pop(self.resolved, None)) is not None:
-            ready.append(sample)
-            self.resolved += 1
+        ready = taken_from(self._finished, self.resolved)
+        self.resolved += len(ready)
         self.usage.samples += len(ready)
         return ready
 
@@ -233,6 +231,12 @@ class FreeDrafts:
     def taken(self) -> list[Taken]:
         """Nothing."""
         return []
+
+
+def taken_from(finished: dict[int, Sample], first: int) -> list[Sample]:
+    """Take out the samples from an index on, as far as they follow one upon the other."""
+    popped = map(finished.pop, count(first), repeat(None))
+    return list(iter(popped.__next__, None))
 
 
 def drafts_of(job: Draw) -> Drafts | FreeDrafts:

@@ -2,6 +2,7 @@
 
 import math
 from collections import deque
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -155,7 +156,7 @@ class DrawEntry(Entry):
         was_sequential = self.drafts.is_sequential
         samples = self.drafts.accepted()
         if samples:
-            ended = sum(sample.finish_reason is FinishReason.END for sample in samples)
+            ended = list(map(attrgetter("finish_reason"), samples)).count(FinishReason.END)
             self.ended += ended
             self.cut += len(samples) - ended
             if self.draw.sink is None:

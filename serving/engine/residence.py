@@ -6,6 +6,7 @@ from serving.engine.contexts import Context, Contexts, Private
 from serving.engine.device_session import DeviceSession
 from serving.engine.resident import Resident
 from serving.engine.sampling import Int64
+from serving.engine.stateless import Stateless, is_stateless
 from serving.engine.stepping import StepSession
 from serving.engine.timed import StepClock, TimedSession
 from serving.engine.tree import Tree
@@ -29,6 +30,8 @@ def contexts_of(
         most: rows that may be about at once.
         in_use: the places that rows are at.
     """
+    if is_stateless(session.manifest):
+        return Stateless(session)
     if isinstance(session, DeviceSession):
         return Resident(session, root, clock)
     timed = TimedSession(session, clock)

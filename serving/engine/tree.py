@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from serving.engine.contexts import Context, Contexts
+from serving.engine.contexts import Context, Shared
 from serving.engine.figures import TreeFigures
 from serving.engine.pool import Pool
 from serving.engine.rows import Records
@@ -33,7 +33,7 @@ SHARE = 8
 """When there is no room, this part of all leaves, or of all states, goes at once."""
 
 
-class Tree(Contexts):
+class Tree(Shared):
     """Contexts as nodes; see Contexts.
 
     Args:
@@ -84,25 +84,6 @@ class Tree(Contexts):
         self._cuts = 0
         self.steps = self.hits = 0
         self._fill(self._nodes.take(1), root.known.logits, tuple(s[None] for s in root.states))
-
-    def fork(self, kept: int, count: int) -> Int64:
-        """See Contexts."""
-        return np.full(count, kept, np.int64)
-
-    def keep(self, place: int) -> int:
-        """See Contexts."""
-        return place
-
-    def release(self, places: Int64) -> None:
-        """See Contexts."""
-
-    def relief(self, records: Records, kept: int) -> Relief:
-        """See Contexts."""
-        records["place"] = kept
-        return super().relief(records, kept)
-
-    def renew(self, places: Int64, kept: int) -> None:
-        """See Contexts."""
 
     def known(self) -> Known:
         """See Contexts."""
