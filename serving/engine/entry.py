@@ -26,7 +26,6 @@ from serving.engine.walking import Walker
 from serving.errors import ServingError
 from serving.vocabulary import Vocabulary
 
-NO_RECORDS: Records = np.zeros(0, np.void)
 MAX_REMAINING = 100_000
 """Prefixes that drawing without replacement may keep for one job; after that there are no more attempts."""
 
@@ -132,12 +131,12 @@ class DrawEntry(Entry):
             return 0
         return self.drafts.wanted
 
-    def ahead(self, walker: Walker) -> Records:
-        """Rows of the next drafts, if they are simple and may begin one after the other; perhaps none."""
+    def ahead(self, walker: Walker) -> Records | None:
+        """Rows of the next drafts, if there are any, and they are simple and begin one after the other."""
         if not isinstance(self.drafts, FreeDrafts) or self.kept is None or not self.wanted:
-            return NO_RECORDS
+            return None
         records = self.ready.ahead(self.packed, self.drafts.next, 1, walker)[: self.wanted]
-        return records if records["simple"][0] else NO_RECORDS
+        return records if records["simple"][0] else None
 
     def begin_taking(self, count: int) -> dict[int, Taken]:
         """The next texts to take out of what remains, by a number each."""

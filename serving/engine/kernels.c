@@ -176,9 +176,10 @@ static int relieve(const Layout *layout, const Places *places, char *record, Rel
     return draw(layout, relief->fresh, 0, record);
 }
 
-/* See Walker.walk. `done` gets one byte a row; `relief` may be null. */
+/* See Walker.walk. No row sees another token when `enough` were seen. `done` gets one byte a row; `relief` may
+ * be null. */
 void walk(const Layout *layout, const Places *places, char *records, int64_t count, int64_t clock,
-          Relief *relief, uint8_t *done, Walked *walked)
+          int64_t enough, Relief *relief, uint8_t *done, Walked *walked)
 {
     walked->hits = walked->done = walked->unchosen = 0;
     for (int64_t row = 0; row < count; row++) {
@@ -201,7 +202,8 @@ void walk(const Layout *layout, const Places *places, char *records, int64_t cou
                 done[row] = (uint8_t)ended;
                 walked->done += ended;
             }
-        } while (!done[row] && see(layout, places, record, clock) && ++walked->hits);
+        } while (!done[row] && walked->hits < enough && see(layout, places, record, clock) &&
+                 ++walked->hits);
     }
 }
 

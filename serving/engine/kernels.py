@@ -87,13 +87,18 @@ class Kernels:
         self._fill(self._layout_at, records.ctypes.data, len(records))
 
     def walk(
-        self, places: Places, records: Records, clock: int, relief: Relief | None, done: int
+        self,
+        places: Places,
+        records: Records,
+        clock: int,
+        enough: int,
+        relief: Relief | None,
+        done: int,
     ) -> Walked:
         """See Walker.walk; `done` is the address of [B] bytes, which are set."""
-        at = ctypes.addressof(places)
-        where = records.ctypes.data, len(records)
+        what = ctypes.addressof(places), records.ctypes.data, len(records), clock, enough
         relief_at = ctypes.addressof(relief) if relief else None
-        self._walk(self._layout_at, at, *where, clock, relief_at, done, self._walked_at)
+        self._walk(self._layout_at, *what, relief_at, done, self._walked_at)
         return self._walked
 
 
@@ -101,9 +106,8 @@ def edges(library: Any, logits: Float32) -> Edges:
     """As `sampling.edges`, to the last bit."""
     logits = np.ascontiguousarray(logits, np.float32)
     rows, vocabulary = shape = logits.shape
-    both = np.empty(
-        rows * (vocabulary + 1)
-    )  # one array, since to ask for an address takes as long as the work
+    # One array, since to ask for an address takes as long as a part of the work.
+    both = np.empty(rows * (vocabulary + 1))
     cumulative, top = both[rows:].reshape(shape), both[:rows]  # [B, V], [B]
     top_at = both.ctypes.data
     at = top_at + top.nbytes
@@ -135,7 +139,7 @@ def library(file: Path = FILE) -> Any:
         log.warning("%s; install it anew where there is a C compiler: %s", what, error)
         return None
     pointer, number = ctypes.c_void_p, ctypes.c_int64
-    found.walk.argtypes = [pointer, pointer, pointer, number, number, *[pointer] * 3]
+    found.walk.argtypes = [pointer, pointer, pointer, number, number, number, *[pointer] * 3]
     found.fill_uniforms.argtypes = [pointer, pointer, number]
     columns = [pointer, pointer, pointer, pointer]
     found.centre.argtypes = [pointer, number, number, pointer, pointer]

@@ -20,6 +20,7 @@ from serving.engine.rows import DRAW, PREFIX, READ, TAKE, Records, Rows, work_of
 from serving.engine.sampling import Bool, Float32, Int64
 from serving.engine.scheduler import FairQueue
 from serving.engine.solo import run_alone
+from serving.engine.walking import ENOUGH
 from serving.manifest import Manifest
 
 ROUNDS = 4
@@ -58,7 +59,9 @@ class Lane:
         self._contexts = contexts
         self._choices = Choices(self.entries, manifest.vocabulary)
         self._endings = Endings(self.entries, manifest.vocabulary, contexts)
-        self._relieving = Relieving(self.entries, self._queue, contexts, self._relieved)
+        self._relieving = Relieving(
+            self.entries, self._queue, contexts, self._count, self._relieved
+        )
 
     @property
     def has_work(self) -> bool:
@@ -72,7 +75,6 @@ class Lane:
 
     def add(self, entry: Entry) -> None:
         """Take an entry in."""
-        self._relieving.end()
         self.entries[entry.number] = entry
         self._queue.add(entry)
 
@@ -94,8 +96,7 @@ class Lane:
         self._endings.hand_on()
 
     def drop(self, gone: Iterable[Entry]) -> None:
-        """Let go of entries and their rows."""
-        self._relieving.end()
+        """Let go of entries and their rows; nothing of theirs waits to be handed on."""
         mine = [entry for entry in gone if self.entries.pop(entry.number, None)]
         for entry in mine:
             self._queue.discard(entry)
@@ -131,7 +132,9 @@ class Lane:
         """Choose every row's next token, others' in the place of those that have left too."""
         begin = 0
         for _ in range(ROUNDS):  # lest a step be for less than it might
-            chosen = self._choose(begin)
+            chosen, hits = self._choose(begin)
+            if hits >= ENOUGH:
+                return
             begin = len(self.rows)
             has_more = self._admit()
             if chosen * MANY > begin and begin - chosen <= WIDE:
@@ -140,15 +143,15 @@ class Lane:
                 return
         self._choose(begin)
 
-    def _choose(self, begin: int) -> int:
+    def _choose(self, begin: int) -> tuple[int, int]:
         """Choose the next tokens of the rows from `begin` on, and let out those that are done.
 
         Returns:
-            How many were no simple ones.
+            How many were no simple ones, and how many tokens were seen without a step.
         """
         live = self.rows.live[begin:]
         if not len(live):
-            return 0
+            return 0, 0
         walked = self._relieving.walk(live)
         done, logits = walked.are_done, None
         if walked.unchosen:
@@ -156,7 +159,7 @@ class Lane:
             done = done | self._choices.choose(live, logits)
         if walked.done or (walked.unchosen and done.any()):
             self._let_out(begin, done, logits)
-        return walked.unchosen
+        return walked.unchosen, walked.hits
 
     def _let_out(self, begin: int, done: Bool, logits: Float32 | None = None) -> None:
         """Hand on what the rows from `begin` on have come to where `done` holds, and let them go."""
@@ -186,7 +189,7 @@ class Lane:
 
     def _relieved(self, entry: DrawEntry, done: Records) -> None:
         """Rows are done whose places an entry's next drafts have taken."""
-        self._begin(entry, len(done))
+        self._began(entry.job, len(done) * entry.cost)
         entry.drafts.begin(len(done))
         self._queue.pass_on(entry, int(work_of(done).sum()))
         self._endings.add(entry, done)
@@ -213,9 +216,12 @@ class Lane:
         return self.rows.free < free
 
     def _begin(self, entry: Entry, count: int) -> None:
-        work = count * entry.cost
-        self.begun += work
-        self._began(entry.job, work)
+        self._count(entry, count)
+        self._began(entry.job, count * entry.cost)
+
+    def _count(self, entry: Entry, count: int) -> None:
+        """So many rows of an entry have begun."""
+        self.begun += count * entry.cost
 
     def _filled(self, entry: Entry, count: int) -> Records:
         """Rows of the texts that an entry wants to be fed."""

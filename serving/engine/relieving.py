@@ -21,7 +21,8 @@ class Relieving:
         entries: those of the lane.
         queue: which of them want rows.
         contexts: where rows are.
-        told: told of an entry, and of rows that were done whose places as many of its drafts have taken.
+        begun: told of an entry, and of how many of its drafts have just taken places.
+        told: told of an entry, and of the rows whose places its drafts have taken since the last time.
     """
 
     def __init__(
@@ -29,35 +30,45 @@ class Relieving:
         entries: Mapping[int, Entry],
         queue: FairQueue,
         contexts: Contexts,
+        begun: Callable[[DrawEntry, int], None],
         told: Callable[[DrawEntry, Records], None],
     ) -> None:
         self._entries = entries
         self._queue = queue
         self._contexts = contexts
+        self._count = begun
         self._tell = told
         self._told_at = 0.0
         self._under_way: tuple[DrawEntry, Relief] | None = None
 
     def walk(self, live: Records) -> Walked:
         """As Contexts.walk."""
+        if len(self._entries) != 1:
+            self.end()
         self._under_way = self._under_way or self._next()
-        relief = self._under_way[1] if self._under_way else None
+        if self._under_way is None:
+            return self._contexts.walk(live)
+        entry, relief = self._under_way
+        before = relief.used
         walked = self._contexts.walk(live, relief)
-        if relief and (waiting := relief.waiting):
-            is_due = waiting >= AT_ONCE or perf_counter() - self._told_at >= WHILE
-            if is_due or relief.is_used_up:
-                self.tell()
+        if relief.used > before:
+            self._count(entry, relief.used - before)
+        if relief.waiting >= AT_ONCE or relief.is_used_up or self._is_due():
+            self.tell()
         return walked
+
+    def _is_due(self) -> bool:
+        return perf_counter() - self._told_at >= WHILE
 
     def _next(self) -> tuple[DrawEntry, Relief] | None:
         """Drafts of the only job that there is, if it wants more than there are rows."""
-        if len(self._entries) != 1 or not self._queue:
+        walker = self._contexts.walker
+        if len(self._entries) != 1 or not self._queue or not walker.relieves:
             return None
         (entry,) = self._entries.values()
-        if not isinstance(entry, DrawEntry):
+        if not isinstance(entry, DrawEntry) or (records := entry.ahead(walker)) is None:
             return None
-        records = entry.ahead(self._contexts.walker)
-        return (entry, self._contexts.relief(records, entry.kept)) if len(records) else None
+        return entry, self._contexts.relief(records, entry.kept)
 
     def tell(self) -> None:
         """Let no rows wait that are done."""
@@ -70,5 +81,7 @@ class Relieving:
 
     def end(self) -> None:
         """The same, and let none take places from now on; whoever lets rows in does this first."""
-        self.tell()
-        self._under_way = None
+        try:
+            self.tell()
+        finally:
+            self._under_way = None

@@ -20,7 +20,7 @@ def contexts_of(
     most: int,
     in_use: Callable[[], Int64],
 ) -> Contexts:
-    """Contexts whose steps are timed.
+    """Contexts whose steps are timed; a model without states takes none, and needs no tree.
 
     Args:
         session: the model.

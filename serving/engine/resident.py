@@ -90,11 +90,10 @@ class Resident(Contexts):
         """Rows that were arriving have arrived or left."""
         if len(self._origins) == 1:
             return
-        self._awaited.subtract(self._origin[places[self._slab[places] == ARRIVING]].tolist())
-        for number in [number for number, rows in self._awaited.items() if rows <= 0]:
-            del self._awaited[number]
-            if number != ROOT:
-                del self._origins[number]
+        origins = self._origin[places[self._slab[places] == ARRIVING]]
+        self._awaited.subtract(origins[origins != ROOT].tolist())
+        for number in [number for number, rows in self._awaited.items() if not rows]:
+            del self._awaited[number], self._origins[number]
 
     def _grow(self, by: int) -> None:
         rows = len(self._slab) + by

@@ -2,7 +2,7 @@
 
 from collections import deque
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Protocol
 
 LEAD = 0.02
@@ -126,14 +126,20 @@ class FairQueue:
             self._accounts = {c: a for c, a in self._accounts.items() if a.jobs}
 
     def pass_on(self, job: Asking, work: int) -> None:
-        """Some rows of the only job that asks have ended with so much work done, and it has begun others."""
+        """Some of a job's rows have ended with so much work done, and as many others begun in their places.
+
+        So it has as many as before, and what these are taken for was counted when it got them.
+        """
         account = self._accounts[job.caller]
         account.work += work
-        self._level = max(self._level, account.work)
-        if len(self._order) == 1:
-            self._order[0] = (account.work, job.caller)
+        self._level = max(self._level, account.work - job.held * job.cost)
         if not job.wanted:
-            self.discard(job)
+            self._waiting.discard(job.number)
+            account.jobs.remove(job)
+        self._order = [(work, caller) for work, caller in self._order if caller != job.caller]
+        if account.jobs:
+            self._order.append((account.work, job.caller))
+        heapify(self._order)
 
 
 class Turns:

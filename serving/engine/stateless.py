@@ -14,7 +14,7 @@ from serving.manifest import Manifest
 from serving.vocabulary import BOUNDARY
 
 MOST = 2**19
-"""Pairs of tokens at most, of 20 bytes each; a model of more characters is like any other."""
+"""Pairs of tokens at most, of 16 bytes each; a model of more characters is like any other."""
 
 
 def is_stateless(manifest: Manifest) -> bool:

@@ -194,8 +194,8 @@ class Tree(Shared):
 
     def _children(self) -> Int64:
         """How many each node has."""
-        taken = self._nodes.taken[1:]  # the root is no child
-        return np.bincount(self._nodes["parent"][taken], minlength=len(self._nodes.are_taken))
+        parents = self._nodes["parent"][self._nodes.taken]  # the root is its own
+        return np.bincount(parents, minlength=len(self._nodes.are_taken))
 
     def _fill(self, nodes: Int64, logits: Float32, states: States) -> None:
         self._known.put(nodes, known_of(logits))

@@ -18,6 +18,9 @@ from serving.engine.sampling import Bool, Float32, Float64, Int64
 from serving.vocabulary import BOUNDARY
 
 NO_CHILD = 0
+ENOUGH = 8192
+"""A walk ends after so many tokens that were seen without a step: half a millisecond, after which others may
+want to have their turn."""
 
 
 class Known(NamedTuple):
@@ -111,11 +114,15 @@ class Walker:
 
     Args:
         longest: the longest text that the model can make.
+
+    Attributes:
+        relieves: whether rows of a relief take places.
     """
 
     def __init__(self, longest: int) -> None:
         library = kernels.library()
         self._kernels = Kernels(library, longest) if library else None
+        self.relieves = self._kernels is not None
         self._known: Known | None = None
         self._places = Places()
         self._kept: Known | None = None
@@ -145,8 +152,8 @@ class Walker:
             known: what they draw from.
             ways: where tokens lead; None if nowhere.
             clock: what is noted where rows come by.
-            relief: takes the places of rows that are done, if loops are compiled. If there are no ways, it
-                goes on where these were, though what is known there still is of these.
+            relief: takes the places of rows that are done, if there are compiled loops. Without ways its rows
+                go on where these were, though what is known there still is of these.
 
         Returns:
             What has come of it; its arrays are good until the next walk.
@@ -160,7 +167,7 @@ class Walker:
             self._done_at, self._new_at = self._are_done.ctypes.data, self._are_new.ctypes.data
         before = relief.used if relief else 0
         given = self._given(relief, ways) if relief else None
-        walked = self._kernels.walk(self._places, live, clock, given, self._done_at)
+        walked = self._kernels.walk(self._places, live, clock, ENOUGH, given, self._done_at)
         are_done = self._are_done[: len(live)]
         has_new = relief is not None and relief.used > before
         are_new = self._are_new[: len(live)] if has_new else None
@@ -192,7 +199,7 @@ def _walk_plainly(live: Records, known: Known, ways: Ways | None, clock: int) ->
         records = table.picked(live, fresh)
         are_done[fresh] = _draw(records, known)
         table.put(live, fresh, records)
-        if ways is None:
+        if ways is None or hits >= ENOUGH:
             break
         rows = rows[~are_done[rows] & (live["token"][rows] >= 0)]
         after = ways.child[live["place"][rows], live["token"][rows]]

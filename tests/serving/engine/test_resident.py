@@ -18,7 +18,7 @@ from serving.engine.device_session import DeviceSession, Slab
 from serving.engine.engine import Engine
 from serving.engine.job import Draw, Read, Selection
 from serving.engine.moves import Mover
-from serving.engine.resident import Resident
+from serving.engine.resident import ROOT, Resident
 from serving.engine.sampling import Int64, SamplingParameters
 from serving.engine.session import OrtSession
 from serving.errors import BadModel, ServingError
@@ -126,6 +126,10 @@ def test_rows_go_any_way_and_have_the_same_bits(
         if others := [i for i in range(len(walk.rows)) if chance.random() < 0.1]:
             walk.renew(others, chance.choice(begins))
         walk.check()
+    walk.release(list(range(len(walk.rows))))
+    device = walk.sides[1]
+    assert isinstance(device, Resident)
+    assert (list(device._origins), device._awaited.total()) == ([ROOT], 0)
 
 
 @pytest.mark.parametrize("is_released", [True, False], ids=["released", "taken elsewhere"])

@@ -97,13 +97,14 @@ def test_a_job_alone_gets_all_and_amid_others_half_at_most() -> None:
 
 
 def test_work_that_is_passed_on_counts_as_any_other() -> None:
-    """Whoever comes later starts where the one stands that had it, and is owed nothing for it."""
+    """Whoever comes later starts where the one stands who had it."""
     long, late = Job(0, "long", 1000), Job(1, "late", 1000)
     queue = queue_of([long])
     begin(queue, [long], 1)
     queue.pass_on(long, 400)
+    assert queue._accounts["long"].work == 401
     queue.add(late)
-    had = {0: 0, 1: 0}
+    had = [0, 0]
     for _ in range(60):
         for number, count in begin(queue, [long, late], 1).items():
             had[number] += count
@@ -111,14 +112,22 @@ def test_work_that_is_passed_on_counts_as_any_other() -> None:
     assert abs(had[0] - had[1]) <= 2
 
 
-def test_a_job_that_has_passed_on_its_last_asks_no_more() -> None:
-    job = Job(0, "one", 5)
-    queue = queue_of([job])
-    begin(queue, [job], 2)
-    job.left = 0
-    queue.pass_on(job, 3)
-    assert not queue
-    assert begin(queue, [job], 4) == {}
+def test_a_job_that_has_passed_on_its_last_asks_no_more_until_it_wants_others() -> None:
+    job, gone = Job(0, "one", 5), Job(1, "another", 5)
+    queue = queue_of([job, gone])
+    queue.discard(gone)
+    for _ in range(9):
+        begin(queue, [job], 2)
+        job.left = 0
+        queue.pass_on(job, 3)
+        assert not queue
+        assert begin(queue, [job], 4) == {}
+        job.left = 5
+        queue.add(job)
+    queue.add(Job(2, "one", 5))
+    assert dict(queue.take(10)) == {0: 5, 2: 5}
+    queue.add(gone)
+    assert begin(queue, [gone], 10) == {1: 5}
 
 
 def test_those_who_left_get_nothing() -> None:

@@ -135,3 +135,15 @@ def test_the_state_that_a_waiting_row_goes_on_from_is_the_last_to_go() -> None:
     _, moved = tree.advance(waiting, np.array([3]))
     assert moved.all()
     assert session.rows == [1]
+
+
+def test_children_are_counted_after_nodes_have_gone() -> None:
+    tree, _, held = grown(1)
+    chance = random.Random(3)
+    for _ in range(300):
+        walk(tree, [chance.randint(1, 3) for _ in range(chance.randint(1, 9))], held)
+    taken, counted = tree._nodes.taken, tree._children()
+    there = (tree._nodes["child"][taken] != 0).sum(axis=1)
+    assert len(taken) < 200  # so that nodes have gone
+    assert there[1:].max() == 3
+    assert np.array_equal(counted[taken][1:], there[1:])
