@@ -9,6 +9,7 @@ from benchmarks import peers
 from benchmarks.serving import brief_run, engine_rate, row, step_graph
 from serving.engine import devices
 from serving.engine.device_session import DeviceSession
+from serving.engine.stateless import is_stateless
 from serving.engine.stepping import initial_states
 from serving.placement import Placement
 from trainer.models import MODELS
@@ -21,11 +22,13 @@ Row = list[str]
 
 
 def rows(device: str, folder: Path, count: int) -> Iterator[Row]:
-    """Every architecture with its default shape, so many rows a step."""
+    """Every architecture that takes steps, with its default shape, so many rows a step."""
     placement = Placement(device, rows=count)
     for name in MODELS:
         content = step_graph(brief_run(folder, name, {}, 2), name, STANDARD)
         session = DeviceSession(content, placement)
+        if is_stateless(session.manifest):
+            continue
         ours = engine_rate(session, count, STRINGS * count, 0)
         what = f"{name}, {count} rows, {device}"
         yield row(what, "bare steps, states bound there", ours, bound_rate(session))

@@ -97,6 +97,7 @@ class Lane:
 
     def drop(self, gone: Iterable[Entry]) -> None:
         """Let go of entries and their rows; nothing of theirs waits to be handed on."""
+        self._relieving.end()
         mine = [entry for entry in gone if self.entries.pop(entry.number, None)]
         for entry in mine:
             self._queue.discard(entry)

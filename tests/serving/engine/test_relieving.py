@@ -151,6 +151,14 @@ def test_nothing_of_a_job_that_is_cancelled_takes_a_place(reliefs: list[Relief])
     assert reliefs[0].used == used
 
 
+def test_a_job_that_is_cancelled_is_not_kept(reliefs: list[Relief]) -> None:
+    engine, session, long, _ = under_way(reliefs)
+    assert long.result.cancel()
+    session.go()
+    engine.stop()
+    assert engine._lanes[1]._relieving._under_way is None
+
+
 @pytest.mark.parametrize("window", [5, 300])
 def test_a_stream_gets_no_more_than_its_window(reliefs: list[Relief], window: int) -> None:
     engine = Engine(FakeSession(), 2)
