@@ -181,7 +181,7 @@ class Private(Contexts):
             every = np.zeros(len(self._known.logits), np.int64)
             every[places] = tokens
             logits, self._states = self._session.advance(every, self._states)
-            self._known.put(slice(None), known_of(logits))
+            self.walker.learn(self._known, logits)
         if len(self._all) < len(places):
             self._all = np.ones(len(places), np.bool_)
         return places, self._all[: len(places)]

@@ -104,17 +104,21 @@ class Kernels:
 
 def edges(library: Any, logits: Float32) -> Edges:
     """As `sampling.edges`, to the last bit."""
+    found = Edges(np.empty(logits.shape), np.empty(len(logits)))
+    fill_edges(library, logits, found, *(column.ctypes.data for column in found))
+    return found
+
+
+def fill_edges(
+    library: Any, logits: Float32, into: Edges, cumulative_at: int, log_partition_at: int
+) -> None:
+    """The same, into arrays whose addresses are known: to ask for one takes as long as a part of the work."""
     logits = np.ascontiguousarray(logits, np.float32)
-    rows, vocabulary = shape = logits.shape
-    # One array, since to ask for an address takes as long as a part of the work.
-    both = np.empty(rows * (vocabulary + 1))
-    cumulative, top = both[rows:].reshape(shape), both[:rows]  # [B, V], [B]
-    top_at = both.ctypes.data
-    at = top_at + top.nbytes
-    library.centre(logits.ctypes.data, *shape, at, top_at)
+    cumulative, log_partition = into
+    library.centre(logits.ctypes.data, *logits.shape, cumulative_at, log_partition_at)
     np.exp(cumulative, out=cumulative)  # which no C library has the same bits of
-    library.accumulate(at, *shape)
-    return Edges(cumulative, top + np.log(cumulative[:, -1]))
+    library.accumulate(cumulative_at, *logits.shape)
+    log_partition += np.log(cumulative[:, -1])  # to the largest logit
 
 
 def layout_of(kind: np.dtype[Any]) -> Layout:

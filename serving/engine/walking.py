@@ -121,6 +121,7 @@ class Walker:
 
     def __init__(self, longest: int) -> None:
         library = kernels.library()
+        self._library = library
         self._kernels = Kernels(library, longest) if library else None
         self.relieves = self._kernels is not None
         self._known: Known | None = None
@@ -160,8 +161,7 @@ class Walker:
         """
         if not self._kernels:
             return _walk_plainly(live, known, ways, clock)
-        if known is not self._known:
-            self._known, self._places = known, _places(known, ways)
+        self._look_at(known, ways)
         if len(self._are_done) < len(live):
             self._are_done, self._are_new = np.zeros((2, len(live)), np.bool_)
             self._done_at, self._new_at = self._are_done.ctypes.data, self._are_new.ctypes.data
@@ -172,6 +172,20 @@ class Walker:
         has_new = relief is not None and relief.used > before
         are_new = self._are_new[: len(live)] if has_new else None
         return Walked(are_done, walked.done, walked.unchosen, walked.hits, are_new)
+
+    def _look_at(self, known: Known, ways: Ways | None) -> None:
+        if known is not self._known:
+            self._known, self._places = known, _places(known, ways)
+
+    def learn(self, known: Known, logits: Float32) -> None:
+        """Set what is known at all of the places that have no ways, by their logits: [N, V]."""
+        if not self._library:
+            known.put(slice(None), known_of(logits))
+            return
+        self._look_at(known, None)
+        at = self._places.cumulative, self._places.log_partition
+        kernels.fill_edges(self._library, logits, sampling.Edges(*known[1:]), *at)
+        known.logits[:] = logits
 
     def _given(self, relief: Relief, ways: Ways | None) -> kernels.Relief:
         """A relief for this walk."""

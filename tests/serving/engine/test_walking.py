@@ -239,6 +239,17 @@ def test_an_engine_without_compiled_loops_gives_the_same_strings(cache: int, row
     engine.stop()
 
 
+def test_what_is_learned_is_what_is_known_of_the_same_logits() -> None:
+    random = np.random.default_rng(1)
+    for walker in walkers(4):
+        known = known_of(np.zeros((6, VOCABULARY), np.float32)).changed(np.copy)
+        for _ in range(2):
+            logits = random.normal(size=(6, VOCABULARY)).astype(np.float32)
+            walker.learn(known, logits)
+            for ours, theirs in zip(known, known_of(logits), strict=True):
+                assert np.array_equal(ours, theirs)
+
+
 def test_what_is_known_of_some_places_is_set_in_every_column() -> None:
     known = known_of(np.zeros((3, VOCABULARY), np.float32)).changed(np.copy)
     other = known_of(np.arange(VOCABULARY, dtype=np.float32)[None])
