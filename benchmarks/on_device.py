@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import peers
-from benchmarks.serving import brief_run, engine_rate, row, step_graph
+from benchmarks.peers import Work
+from benchmarks.serving import brief_run, row, step_graph, warm
 from serving.engine import devices
 from serving.engine.device_session import DeviceSession
 from serving.engine.stateless import is_stateless
@@ -29,16 +30,15 @@ def rows(device: str, folder: Path, count: int) -> Iterator[Row]:
         session = DeviceSession(content, placement)
         if is_stateless(session.manifest):
             continue
-        ours = engine_rate(session, count, STRINGS * count, 0)
         what = f"{name}, {count} rows, {device}"
-        yield row(what, "bare steps, states bound there", ours, bound_rate(session))
-        yield row(
-            what, "bare session.run, states through the host", ours, run_rate(content, session)
-        )
+        with warm(session, count, STRINGS * count, 0) as work:
+            ours, bound, run = peers.rates(work, bound_steps(session), run_steps(content, session))
+        yield row(what, "bare steps, states bound there", ours, bound)
+        yield row(what, "bare session.run, states through the host", ours, run)
 
 
-def bound_rate(session: DeviceSession) -> float:
-    """Characters a second of steps whose states stay on the device, without sampling."""
+def bound_steps(session: DeviceSession) -> Work:
+    """Steps whose states stay on the device, without sampling."""
     slab, token = session.slab(), np.ones(session.rows, np.int64)
     zeros = initial_states(session.manifest.states, session.rows)
 
@@ -48,11 +48,11 @@ def bound_rate(session: DeviceSession) -> float:
             session.take(slab, token)
         return session.rows * session.manifest.max_length
 
-    return peers.median_rate(work)
+    return work
 
 
-def run_rate(content: bytes, session: DeviceSession) -> float:
-    """Characters a second of `session.run` with arrays of the host, as one would begin."""
+def run_steps(content: bytes, session: DeviceSession) -> Work:
+    """Steps of `session.run` with arrays of the host, as one would begin."""
     manifest = session.manifest
     bare = devices.open_graph(content, session.placement.device, devices.device_options())
     zeros = initial_states(manifest.states, session.rows)
@@ -66,4 +66,4 @@ def run_rate(content: bytes, session: DeviceSession) -> float:
             _, *states = bare.run(names, feed)
         return session.rows * manifest.max_length
 
-    return peers.median_rate(work)
+    return work

@@ -8,30 +8,57 @@ from typing import Any
 import numpy as np
 import torch
 
-from serving.engine.stepping import StepSession
+from serving.engine.stepping import StepSession, initial_states
 from trainer.compare import step_speed
 from trainer.models.transformer import Transformer
 
 START = "<start>"
 
 
-def median_rate(work: Callable[[], int], repeats: int = 5) -> float:
-    """Characters a second of work that tells how many it made: the median of several runs, one before."""
-    work()
-    rates = []
-    for _ in range(repeats):
-        begun = time.perf_counter()
-        made = work()
-        rates.append(made / (time.perf_counter() - begun))
-    return float(np.median(rates))
+Work = Callable[[], int]
+"""Makes something, and tells how many characters it was."""
+
+BURST = 0.3
+"""Seconds of bare steps at a time."""
 
 
-def best_bare(session: StepSession) -> float:
-    """Characters a second of bare steps at their best number of rows."""
-    return max(step_speed(session, rows) for rows in (32, 64, 128, 256))
+def rates(*works: Work, repeats: int = 7) -> list[float]:
+    """Characters a second of each: by turns, since a shared machine is slower now and then; medians."""
+    found = []
+    for _ in range(1 + repeats):  # the first of all to warm up
+        found.append([_rate(work) for work in works])
+    medians: list[float] = np.median(found[1:], axis=0).tolist()
+    return medians
 
 
-def torch_loop(model: Transformer, rows: int) -> float:
+def _rate(work: Work) -> float:
+    begun = time.perf_counter()
+    made = work()
+    return made / (time.perf_counter() - begun)
+
+
+def bare(session: StepSession, rows: int) -> Work:
+    """Steps of so many rows, and nothing else."""
+    token, longest = np.ones(rows, np.int64), session.manifest.max_length
+
+    def work() -> int:
+        made, until = 0, time.perf_counter() + BURST
+        while time.perf_counter() < until:
+            states = initial_states(session.manifest.states, rows)
+            for _ in range(longest):
+                _, states = session.step(token, states)
+            made += rows * longest
+        return made
+
+    return work
+
+
+def best_bare(session: StepSession) -> Work:
+    """Bare steps at their best number of rows."""
+    return bare(session, max((32, 64, 128, 256), key=lambda rows: step_speed(session, rows)))
+
+
+def torch_loop(model: Transformer, rows: int) -> Work:
     """Makemore's own loop: the whole text so far through the model for every character, no cache."""
 
     @torch.inference_mode()
@@ -45,11 +72,11 @@ def torch_loop(model: Transformer, rows: int) -> float:
         has_end = (texts == 0).any(dim=1)
         return int(torch.where(has_end, ends, texts.shape[1]).sum())
 
-    return median_rate(work, 3)
+    return work
 
 
-def ctranslate2(model: Transformer, alphabet: str) -> Callable[[int, int], float]:
-    """CTranslate2 with the same weights: rows at once and strings to characters a second, one thread."""
+def ctranslate2(model: Transformer, alphabet: str) -> Callable[[int, int], Work]:
+    """CTranslate2 with the same weights, one thread: of rows at once and strings."""
     import ctranslate2 as ct
 
     spec = ct.specs.TransformerDecoderModelSpec.from_config(
@@ -66,7 +93,7 @@ def ctranslate2(model: Transformer, alphabet: str) -> Callable[[int, int], float
         spec.save(folder)
         generator = ct.Generator(folder, device="cpu", compute_type="float32", intra_threads=1)
 
-    def rate(rows: int, strings: int) -> float:
+    def works(rows: int, strings: int) -> Work:
         def work() -> int:
             made = 0
             for _ in range(max(strings // rows, 1)):
@@ -82,9 +109,9 @@ def ctranslate2(model: Transformer, alphabet: str) -> Callable[[int, int], float
                 )
             return made
 
-        return median_rate(work)
+        return work
 
-    return rate
+    return works
 
 
 def _fill(decoder: Any, model: Transformer) -> None:

@@ -3,6 +3,7 @@
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
@@ -13,6 +14,7 @@ import click
 import torch
 
 from benchmarks import calls, peers, processes, tables
+from benchmarks.peers import Work
 from serving.engine import arithmetic, kernels
 from serving.engine.engine import Engine
 from serving.engine.job import Draw, Outcome, Read
@@ -26,7 +28,6 @@ from serving.limits import PREFIX_CACHE
 from serving.placement import CPU, DEVICES
 from serving.repository import load_version
 from serving.sums import MODEL
-from trainer.compare import step_speed
 from trainer.data.dataset import SHIPPED, DataConfig
 from trainer.export import graph
 from trainer.export.publish import publish
@@ -63,39 +64,48 @@ def step_graph(run: Run, name: str = "run", operators: str = FUSED) -> bytes:
     return graph.with_manifest(traced, bare_manifest(run.config, model, name))
 
 
-def engine_rate(
-    session: StepSession, rows: int, n: int, cache: int, *, is_cold: bool = False
-) -> float:
-    """Characters a second of the engine for jobs of `n` strings, by the median of five.
+def drawn(engine: Engine, n: int, seeds: Iterator[int]) -> int:
+    """Let an engine make so many strings: how many characters it was."""
+    longest = engine.manifest.max_length
+    job = Draw([], n, SamplingParameters(seed=next(seeds)), longest)
+    engine.submit(job)
+    outcome: Outcome = job.result.result()
+    return outcome.usage.characters
 
-    Unless it is cold, when every job has an engine of its own, a tree has seen WARM strings before.
-    """
 
-    def started() -> Engine:
-        engine = Engine(session, rows, cache)
-        engine.start()
-        return engine
+@contextmanager
+def warm(session: StepSession, rows: int, n: int, cache: int) -> Iterator[Work]:
+    """Jobs of `n` strings, by an engine whose tree has seen WARM strings before, if it has one."""
+    engine, seeds = Engine(session, rows, cache), count(1)
+    engine.start()
+    if cache:
+        drawn(engine, WARM, seeds)
+    yield lambda: drawn(engine, n, seeds)
+    engine.stop()
 
-    def drawn(engine: Engine, n: int) -> int:
-        job = Draw([], n, SamplingParameters(seed=next(seeds)), session.manifest.max_length)
-        engine.submit(job)
-        outcome: Outcome = job.result.result()
-        return outcome.usage.characters
+
+def cold(session: StepSession, rows: int, n: int) -> Work:
+    """Jobs of `n` strings, each by an engine of its own."""
+    seeds = count(1)
 
     def work() -> int:
-        if not is_cold:
-            return drawn(warm, n)
-        engine = started()
-        made = drawn(engine, n)
+        engine = Engine(session, rows, PREFIX_CACHE)
+        engine.start()
+        made = drawn(engine, n, seeds)
         engine.stop()
         return made
 
-    warm, seeds = started(), count(1)
-    if cache and not is_cold:
-        drawn(warm, WARM)
-    rate = peers.median_rate(work)
-    warm.stop()
-    return rate
+    return work
+
+
+def not_compiled(work: Work) -> Work:
+    """The same with numpy in the place of the loops in C."""
+
+    def plain() -> int:
+        with patch.object(kernels, "library", lambda: None):
+            return work()
+
+    return plain
 
 
 def row(what: str, beside: str, ours: float, theirs: float) -> Row:
@@ -112,13 +122,16 @@ def against_peers(folder: Path) -> Iterator[Row]:
     assert isinstance(model, Transformer)
     ctranslate2 = peers.ctranslate2(model, "".join(run.config.alphabet))
     for rows, n in ((1, 100), (32, 2000), (256, 8000)):
-        theirs = ctranslate2(rows, n)
         what = f"Transformer of makemore's size, {rows} rows"
-        yield row(f"{what}, no tree", "CTranslate2", engine_rate(session, rows, n, 0), theirs)
-        with_tree = engine_rate(session, rows, n, PREFIX_CACHE)
-        yield row(f"{what}, tree, warm", "CTranslate2", with_tree, theirs)
-    theirs = peers.torch_loop(model, 32)
-    ours = engine_rate(session, 32, 2000, 0)
+        with (
+            warm(session, rows, n, 0) as no_tree,
+            warm(session, rows, n, PREFIX_CACHE) as tree,
+        ):
+            plain, ours, theirs = peers.rates(no_tree, tree, ctranslate2(rows, n))
+        yield row(f"{what}, no tree", "CTranslate2", plain, theirs)
+        yield row(f"{what}, tree, warm", "CTranslate2", ours, theirs)
+    with warm(session, 32, 2000, 0) as no_tree:
+        ours, theirs = peers.rates(no_tree, peers.torch_loop(model, 32), repeats=3)
     yield row("the same, 32 rows, no tree", "PyTorch's loop without a cache", ours, theirs)
 
 
@@ -128,23 +141,23 @@ def against_bare_steps(folder: Path) -> Iterator[Row]:
         model = step_graph(brief_run(folder, name, {}, 2), name)
         publish(folder / "repository" / name / "1", {MODEL: model})
         session = OrtSession(model)
-        ours, theirs = engine_rate(session, 64, 4000, 0), step_speed(session, 64)
+        with warm(session, 64, 4000, 0) as work:
+            ours, theirs = peers.rates(work, peers.bare(session, 64))
         yield row(f"{name}, 64 rows, no tree", "bare session.run, 64 rows", ours, theirs)
 
 
 def with_the_tree(session: StepSession) -> Iterator[Row]:
     """The committed model: what computing a prefix once is worth."""
-    bare = peers.best_bare(session)
+    best, beside = peers.best_bare(session), "bare session.run, best rows"
     for n in (1000, 100_000):
-        cold = engine_rate(session, 256, n, PREFIX_CACHE, is_cold=True)
-        yield row(
-            f"{n:,} strings at once, tree from cold", "bare session.run, best rows", cold, bare
-        )
-    with patch.object(kernels, "library", lambda: None):
-        plain = engine_rate(session, 256, n, PREFIX_CACHE, is_cold=True)
-    yield row(f"{n:,} strings at once, tree from cold", "the same, loops not compiled", cold, plain)
-    warm = engine_rate(session, 256, 1000, PREFIX_CACHE)
-    yield row("1,000 strings at once, tree warm", "bare session.run, best rows", warm, bare)
+        what, work = f"{n:,} strings at once, tree from cold", cold(session, 256, n)
+        ours, theirs = peers.rates(work, best)
+        yield row(what, beside, ours, theirs)
+    ours, theirs = peers.rates(work, not_compiled(work), repeats=3)
+    yield row(what, "the same, loops not compiled", ours, theirs)
+    with warm(session, 256, 1000, PREFIX_CACHE) as work:
+        ours, theirs = peers.rates(work, best)
+    yield row("1,000 strings at once, tree warm", beside, ours, theirs)
     names = SHIPPED.read_text(encoding="utf-8").split()
     texts = [
         session.manifest.vocabulary.encode(name)
@@ -161,7 +174,7 @@ def with_the_tree(session: StepSession) -> Iterator[Row]:
         engine.stop()
         return characters
 
-    ours, theirs = peers.median_rate(score), step_speed(session, 256)
+    ours, theirs = peers.rates(score, peers.bare(session, 256))
     yield row(
         f"Score of {SCORED:,} names, tree from cold", "bare session.run, 256 rows", ours, theirs
     )
