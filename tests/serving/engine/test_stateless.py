@@ -5,7 +5,7 @@ import pytest
 
 from serving.constraints.automaton import Rules
 from serving.constraints.masks import Bounds
-from serving.engine import kernels
+from serving.engine import kernels, lane, walking
 from serving.engine.engine import Engine
 from serving.engine.job import Draw, Read
 from serving.engine.reference import generate
@@ -23,13 +23,16 @@ def session(request: pytest.FixtureRequest, repository: Path) -> OrtSession:
     return OrtSession((repository / request.param / "1" / "model.onnx").read_bytes())
 
 
-@pytest.fixture(params=["compiled", "plain"])
+@pytest.fixture(params=["compiled", "plain", "short walks"])
 def engine(
     request: pytest.FixtureRequest, session: OrtSession, monkeypatch: pytest.MonkeyPatch
 ) -> Engine:
     """Started, after which the model can take no step any more."""
     if request.param == "plain":
         monkeypatch.setattr(kernels, "library", lambda: None)
+    if request.param == "short walks":
+        for module in (walking, lane):
+            monkeypatch.setattr(module, "ENOUGH", 5)
     engine = Engine(session, 5)
     engine.start()
     monkeypatch.setattr(session, "step", None)

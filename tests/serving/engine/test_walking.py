@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.engine import kernels, sampling
+from serving.engine import kernels, sampling, walking
 from serving.engine import rows as table
 from serving.engine.contexts import Context
 from serving.engine.engine import Engine
@@ -237,6 +237,23 @@ def test_an_engine_without_compiled_loops_gives_the_same_strings(cache: int, row
         engine.submit(asked := job(30, seed=seed))
         assert asked.result.result(timeout=30).samples == expected(asked)
     engine.stop()
+
+
+def test_a_walk_that_has_seen_enough_goes_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every row has a token nonetheless, to be seen by a step."""
+    monkeypatch.setattr(walking, "ENOUGH", 10)
+    logits = np.zeros((VOCABULARY, VOCABULARY), np.float32)
+    logits[:, 0] = -30  # hardly ever an end
+    leads = np.tile(np.arange(VOCABULARY, dtype=np.int32), (VOCABULARY, 1))
+    for walker in walkers(40):
+        live = some_rows(np.random.default_rng(2), 4, 1, 40)
+        live["simple"], live["token"], live["first"], live["length"] = True, -1, 0, 0
+        ways = Ways(leads, np.zeros(VOCABULARY, np.int64))
+        walked = walker.walk(live, known_of(logits), ways, 1)
+        assert 10 <= walked.hits <= 10 + len(live)
+        assert walked.hits == live["length"].sum() - len(live)
+        assert (live["token"] > 0).all()
+        assert not walked.done
 
 
 def test_what_is_learned_is_what_is_known_of_the_same_logits() -> None:
