@@ -1,7 +1,7 @@
-/* The loops of kernels.py that numpy runs slowly: over rows, characters and rounds that are few.
+/* The engine's loops that numpy runs slowly: over rows, characters and rounds that are few.
  *
  * Integers, comparisons and single operations in float64 alone, none of which may be contracted or reordered,
- * so that they give numpy's bits on every processor. kernels.py has the same in numpy. */
+ * so that they give numpy's bits on every processor. See kernels.py for what has the same in numpy. */
 
 #include <math.h>
 #include <stdint.h>

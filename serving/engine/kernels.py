@@ -1,7 +1,7 @@
 """The engine's innermost loops in C, where they were compiled; without them, numpy does the same.
 
-They are compiled when the package is installed (`hatch_build.py`), if there is a compiler. `walking.py` has
-the same in numpy, bit for bit.
+They are compiled when the package is installed (`hatch_build.py`), if there is a compiler. `walking.py` and
+`sampling.py` have the same in numpy, bit for bit.
 """
 
 import ctypes

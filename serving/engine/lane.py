@@ -174,12 +174,6 @@ class Lane:
 
     def _leave(self, leaving: Records, gone: Bool) -> None:
         """Let rows go where `gone` [B] holds, which `leaving` are."""
-        self._settle(leaving)
-        self._contexts.release(leaving["place"])
-        self.rows.remove(gone)
-
-    def _settle(self, leaving: Records) -> None:
-        """Rows have ended: their jobs may ask for others."""
         work = work_of(leaving)
         done: dict[int, list[int]] = {}
         for number, characters in zip(leaving["owner"].tolist(), work.tolist(), strict=True):
@@ -187,6 +181,8 @@ class Lane:
         for number, each in done.items():
             if number in self.entries:
                 self._queue.settle(self.entries[number], sum(each), len(each))
+        self._contexts.release(leaving["place"])
+        self.rows.remove(gone)
 
     def _relieved(self, entry: DrawEntry, done: Records) -> None:
         """Rows are done whose places an entry's next drafts have taken."""

@@ -45,7 +45,8 @@ class Relieving:
         """As Contexts.walk."""
         if len(self._entries) != 1:
             self.end()
-        self._under_way = self._under_way or self._next()
+        else:
+            self._under_way = self._under_way or self._next()
         if self._under_way is None:
             return self._contexts.walk(live)
         entry, relief = self._under_way
@@ -63,7 +64,7 @@ class Relieving:
     def _next(self) -> tuple[DrawEntry, Relief] | None:
         """Drafts of the only job that there is, if it wants more than there are rows."""
         walker = self._contexts.walker
-        if len(self._entries) != 1 or not self._queue or not walker.relieves:
+        if not self._queue or not walker.relieves:
             return None
         (entry,) = self._entries.values()
         if not isinstance(entry, DrawEntry) or (records := entry.ahead(walker)) is None:

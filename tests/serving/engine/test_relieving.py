@@ -1,4 +1,3 @@
-import threading
 import time
 
 import pytest
@@ -14,28 +13,21 @@ from serving.engine.stepping import States
 from serving.engine.walking import Relief
 from serving.errors import ServingError
 from serving.testing import FakeSession
-from tests.serving.engine.test_engine import expected, job
+from tests.serving.engine.test_engine import GatedSession, expected, job
 
 MANY = 700
 """More than are made ready at once, twice."""
 
 
-class Gated(FakeSession):
-    """Stands still after so many steps as are `left`, until it may go."""
+class Gated(GatedSession):
+    """Closes its own gate after so many steps as are `left`."""
 
-    def __init__(self, max_length: int) -> None:
-        super().__init__(max_length=max_length)
-        self.left = 10**9
-        self.stands, self._gate = threading.Event(), threading.Event()
-
-    def go(self) -> None:
-        self._gate.set()
+    left = 10**9
 
     def step(self, token: Int64, states: States) -> tuple[Float32, States]:
         self.left -= 1
         if self.left == 0:
-            self.stands.set()
-            assert self._gate.wait(30)
+            self.gate.clear()
         return super().step(token, states)
 
 
@@ -110,13 +102,13 @@ def sink_to(had: list[Sample]) -> Sink:
 
 def under_way(reliefs: list[Relief]) -> tuple[Engine, Gated, Draw, list[Sample]]:
     """A long stream that stands in the midst of a relief, and what it has given."""
-    session, had = Gated(max_length=30), list[Sample]()
+    session, had = Gated(), list[Sample]()
     engine = Engine(session, 4, 0)
     engine.start()
     long = Draw([], MANY, SamplingParameters(seed=1), 30, sink=sink_to(had))
     session.left = 20
     engine.submit(long)
-    assert session.stands.wait(30)
+    assert session.waiting.wait(30)
     assert reliefs[0].used
     assert not reliefs[0].is_used_up
     return engine, session, long, had
@@ -129,7 +121,7 @@ def test_another_job_that_comes_meanwhile_gets_its_rows(reliefs: list[Relief]) -
     when_done: list[int] = []
     late.result.add_done_callback(lambda _: when_done.append(len(had)))
     engine.submit(late)
-    session.go()
+    session.gate.set()
     samples = late.result.result(30).samples
     assert samples == generate(FakeSession(), [], 80, late.parameters, 30)
     long.result.result(30)
@@ -144,7 +136,7 @@ def test_nothing_of_a_job_that_is_cancelled_takes_a_place(reliefs: list[Relief])
     engine.submit(late)
     assert long.result.cancel()
     used = reliefs[0].used
-    session.go()
+    session.gate.set()
     samples = late.result.result(30).samples
     assert samples == generate(FakeSession(), [], 80, late.parameters, 30)
     engine.stop()
@@ -154,7 +146,7 @@ def test_nothing_of_a_job_that_is_cancelled_takes_a_place(reliefs: list[Relief])
 def test_a_job_that_is_cancelled_is_not_kept(reliefs: list[Relief]) -> None:
     engine, session, long, _ = under_way(reliefs)
     assert long.result.cancel()
-    session.go()
+    session.gate.set()
     engine.stop()
     assert engine._lanes[1]._relieving._under_way is None
 
@@ -200,7 +192,7 @@ def test_what_is_done_when_the_time_is_up_is_not_lost(
 ) -> None:
     monkeypatch.setattr(relieving, "AT_ONCE", 1000)  # nothing is told before
     monkeypatch.setattr(relieving, "WHILE", 1000)
-    session = Gated(max_length=30)
+    session = Gated()
     engine = Engine(session, 4, 0)
     engine.start()
     asked = Draw([], MANY, SamplingParameters(seed=1), 30)
@@ -208,10 +200,10 @@ def test_what_is_done_when_the_time_is_up_is_not_lost(
     asked.result.add_done_callback(lambda result: at_once.append(len(result.result().samples)))
     session.left = 60
     engine.submit(asked)
-    assert session.stands.wait(30)
+    assert session.waiting.wait(30)
     asked.partial_at = time.monotonic()
     engine._due = asked.partial_at
-    session.go()
+    session.gate.set()
     found: Outcome = asked.result.result(30)
     engine.stop()
     assert at_once == [len(found.samples)]
@@ -230,7 +222,7 @@ def test_a_sink_that_fails_is_no_fault_of_a_job_that_comes(reliefs: list[Relief]
 
     long.sink = fail
     engine.submit(late)
-    session.go()
+    session.gate.set()
     for asked in (long, late):
         with pytest.raises(ServingError, match="the model failed"):
             asked.result.result(30)
