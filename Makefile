@@ -107,7 +107,7 @@ clean: ## remove the environment, caches and builds; runs and models stay
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find trainer serving tests proto -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(STAMP): pyproject.toml constraints.txt hatch_build.py serving/engine/kernels.c
+$(STAMP): pyproject.toml constraints.txt hatch_build.py $(wildcard serving/engine/*.c)
 	@rm -f $@
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "makemore needs Python 3.11 or newer; set PYTHON=")'
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)

@@ -6,12 +6,14 @@ import shlex
 import shutil
 import subprocess
 import sysconfig
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCE, MADE = "serving/engine/kernels.c", "serving/engine/kernels.compiled"
+SOURCES = ("serving/engine/kernels.c", "serving/engine/tree.c")
+MADE = "serving/engine/kernels.compiled"
 # No contraction: a fused multiply-add would give other bits than numpy.
 FLAGS = ("-O2", "-std=c99", "-Wall", "-Wextra", "-ffp-contract=off", "-fPIC", "-shared")
 
@@ -21,11 +23,11 @@ class KernelsHook(BuildHookInterface):  # type: ignore[type-arg]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """See BuildHookInterface; `version` says whether the wheel is an editable one."""
-        source, made = Path(self.root, SOURCE), Path(self.root, MADE)
+        sources = [Path(self.root, source) for source in SOURCES]
         try:
-            compile_kernels(source, made)
+            compile_kernels(sources, Path(self.root, MADE))
         except (OSError, subprocess.CalledProcessError) as error:
-            self.app.display_warning(f"{SOURCE} is not compiled, numpy will do: {error}")
+            self.app.display_warning(f"the loops in C are not compiled, numpy will do: {error}")
             return
         build_data["artifacts"].append(MADE)
         build_data["pure_python"] = False
@@ -33,17 +35,18 @@ class KernelsHook(BuildHookInterface):  # type: ignore[type-arg]
         build_data["tag"] = f"py3-none-{platform}"
 
 
-def compile_kernels(source: Path, made: Path) -> None:
-    """Compile a source file, which the library then knows by its digest.
+def compile_kernels(sources: Sequence[Path], made: Path) -> None:
+    """Compile source files, which the library then knows by their digest.
 
     Raises:
         OSError: there is no compiler.
         subprocess.CalledProcessError: it has failed.
     """
     compiler = shlex.split(os.environ.get("CC", "")) or [shutil.which("cc") or "gcc"]
-    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
     beside = made.with_name(f"{made.name}.{os.getpid()}")  # a server may have the old one open
-    command = [*compiler, *FLAGS, f'-DSOURCE_DIGEST="{digest}"', "-o", beside, source, "-lm"]
+    flags = [*FLAGS, f'-DSOURCE_DIGEST="{digest}"']
+    command = [*compiler, *flags, "-o", str(beside), *map(str, sources), "-lm"]
     try:
         subprocess.run(command, check=True)
         beside.replace(made)

@@ -11,11 +11,11 @@
 #error "compile it as hatch_build.py does"
 #endif
 
-/* SHA-256 of this file. */
+/* SHA-256 of this file and of tree.c. */
 const char source_digest[] = SOURCE_DIGEST;
 
 enum { BOUNDARY = 0, UNCHOSEN = -1 };   /* tokens */
-enum { ROOT = 0, NO_CHILD = 0 };        /* places */
+enum { NO_CHILD = 0 };                  /* where a place is meant */
 enum { PHILOX_ROUNDS = 10 };
 
 /* Where a record has its fields, in bytes from its beginning. */
@@ -204,68 +204,5 @@ void walk(const Layout *layout, const Places *places, char *records, int64_t cou
             }
         } while (!done[row] && walked->hits < enough && see(layout, places, record, clock) &&
                  ++walked->hits);
-    }
-}
-
-/* Where a slot has what of a state: `outer` times `inner` bytes, one entry of the state's [outer, entries, inner];
- * or, where there are no entries, all `inner` bytes of it. */
-typedef struct {
-    int64_t within, outer, entries, inner;
-} Piece;
-
-static int64_t depth_of(const int32_t *parent, int64_t node)
-{
-    int64_t depth = 0;
-    for (; node != ROOT; node = parent[node])
-        depth++;
-    return depth;
-}
-
-/* A row's part of a state: its entry of that number. */
-static char *entry_of(const Piece *piece, char *state, int64_t row, int64_t outer, int64_t number)
-{
-    return state + ((row * piece->outer + outer) * piece->entries + number) * piece->inner;
-}
-
-/* See storage.Chained: the states of nodes, of what they and those on the way to them have added. */
-void gather(const Piece *pieces, int64_t states, int64_t slot_bytes, const char *slots,
-            const int32_t *parent, const int32_t *slot, const int64_t *nodes, int64_t count,
-            char *const *into)
-{
-    for (int64_t row = 0; row < count; row++) {
-        int64_t node = nodes[row];
-        for (int64_t number = depth_of(parent, node); number >= 0; number--) {
-            const char *added = slots + slot[node] * slot_bytes;
-            for (int64_t i = 0; i < states; i++) {
-                const Piece *piece = pieces + i;
-                if (number < piece->entries)
-                    for (int64_t o = 0; o < piece->outer; o++)
-                        memcpy(entry_of(piece, into[i], row, o, number),
-                               added + piece->within + o * piece->inner, piece->inner);
-                else if (!piece->entries && node == nodes[row])
-                    memcpy(into[i] + row * piece->inner, added + piece->within, piece->inner);
-            }
-            node = parent[node];
-        }
-    }
-}
-
-/* The other way: what nodes have added, of the states after them. */
-void put(const Piece *pieces, int64_t states, int64_t slot_bytes, char *slots,
-         const int32_t *parent, const int32_t *slot, const int64_t *nodes, int64_t count,
-         char *const *from)
-{
-    for (int64_t row = 0; row < count; row++) {
-        const int64_t node = nodes[row], number = depth_of(parent, node);
-        char *added = slots + slot[node] * slot_bytes;
-        for (int64_t i = 0; i < states; i++) {
-            const Piece *piece = pieces + i;
-            if (number < piece->entries)
-                for (int64_t o = 0; o < piece->outer; o++)
-                    memcpy(added + piece->within + o * piece->inner,
-                           entry_of(piece, from[i], row, o, number), piece->inner);
-            else if (!piece->entries)
-                memcpy(added + piece->within, from[i] + row * piece->inner, piece->inner);
-        }
     }
 }

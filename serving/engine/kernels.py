@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from serving.engine.rows import Records, record_type
 from serving.engine.sampling import Edges, Float32
 
 log = logging.getLogger(__name__)
 
-SOURCE = Path(__file__).with_name("kernels.c")
+SOURCES = [Path(__file__).with_name(name) for name in ("kernels.c", "tree.c")]
 FILE = Path(__file__).with_name("kernels.compiled")
 
 _FIELDS = (
@@ -62,7 +63,7 @@ class Walked(ctypes.Structure):
 
 
 class Piece(ctypes.Structure):
-    """Where a slot of the prefix tree has what of a state; see kernels.c."""
+    """Where a slot of the prefix tree has what of a state; see tree.c."""
 
     _fields_ = [(name, ctypes.c_int64) for name in ("within", "outer", "entries", "inner")]
 
@@ -105,19 +106,18 @@ class Kernels:
 def edges(library: Any, logits: Float32) -> Edges:
     """As `sampling.edges`, to the last bit."""
     found = Edges(np.empty(logits.shape), np.empty(len(logits)))
-    fill_edges(library, logits, found, *(column.ctypes.data for column in found))
+    logits = np.ascontiguousarray(logits, np.float32)
+    fill_edges(library, address(logits), found, tuple(map(address, found)))
     return found
 
 
-def fill_edges(
-    library: Any, logits: Float32, into: Edges, cumulative_at: int, log_partition_at: int
-) -> None:
-    """The same, into arrays whose addresses are known: to ask for one takes as long as a part of the work."""
-    logits = np.ascontiguousarray(logits, np.float32)
+def fill_edges(library: Any, logits_at: int, into: Edges, into_at: tuple[int, ...]) -> None:
+    """The same, where it is known where arrays are: to find that out takes as long as a part of the work."""
     cumulative, log_partition = into
-    library.centre(logits.ctypes.data, *logits.shape, cumulative_at, log_partition_at)
+    cumulative_at, log_partition_at = into_at
+    library.centre(logits_at, *cumulative.shape, cumulative_at, log_partition_at)
     np.exp(cumulative, out=cumulative)  # which no C library has the same bits of
-    library.accumulate(cumulative_at, *logits.shape)
+    library.accumulate(cumulative_at, *cumulative.shape)
     log_partition += np.log(cumulative[:, -1])  # to the largest logit
 
 
@@ -133,7 +133,8 @@ def layout_of(kind: np.dtype[Any]) -> Layout:
 def library(file: Path = FILE) -> Any:
     """What was compiled; None if nothing was, or for another kind of machine, or of another source."""
     try:
-        digest = hashlib.sha256(SOURCE.read_bytes()).hexdigest().encode()
+        sources = b"".join(source.read_bytes() for source in SOURCES)
+        digest = hashlib.sha256(sources).hexdigest().encode()
         # Not CDLL: the calls are too short to let go of the interpreter's lock for.
         found = ctypes.PyDLL(str(file))
         if (ctypes.c_char * len(digest)).in_dll(found, "source_digest").value != digest:
@@ -142,14 +143,31 @@ def library(file: Path = FILE) -> Any:
         what = "the engine does without its compiled loops, which takes longer"
         log.warning("%s; install it anew where there is a C compiler: %s", what, error)
         return None
-    pointer, number = ctypes.c_void_p, ctypes.c_int64
-    found.walk.argtypes = [pointer, pointer, pointer, number, number, number, *[pointer] * 3]
-    found.fill_uniforms.argtypes = [pointer, pointer, number]
-    columns = [pointer, pointer, pointer, pointer]
-    found.centre.argtypes = [pointer, number, number, pointer, pointer]
-    found.accumulate.argtypes = [pointer, number, number]
-    found.gather.argtypes = [pointer, number, number, *columns, number, pointer]
-    found.put.argtypes = found.gather.argtypes
-    for name in ("walk", "fill_uniforms", "centre", "accumulate", "gather", "put"):
-        getattr(found, name).restype = None
+    for name, arguments in _ARGUMENTS.items():
+        function = getattr(found, name)
+        function.argtypes = [_KINDS[letter] for letter in arguments]
+        function.restype = None
+    found.enter.restype = found.spare.restype = ctypes.c_int64
     return found
+
+
+_KINDS = {"p": ctypes.c_void_p, "n": ctypes.c_int64, "d": ctypes.c_double}
+_ARGUMENTS = {
+    "fill_uniforms": "ppn",
+    "centre": "pnnpp",
+    "accumulate": "pnn",
+    "walk": "pppnnnppp",
+    "plan": "ppnnnpp",
+    "enter": "ppppnpppdp",
+    "arrive": "ppnppp",
+    "spare": "ppnnpp",
+    "gather": "pnnppppnp",
+    "put": "pnnppppnp",
+}
+"""What each function takes: pointers, whole numbers, doubles."""
+
+
+def address(array: npt.NDArray[Any]) -> int:
+    """Where an array begins; quicker than `array.ctypes.data`."""
+    at: int = array.__array_interface__["data"][0]
+    return at

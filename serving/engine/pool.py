@@ -36,14 +36,15 @@ class Pool:
         self._arrays = {
             name: _zeros(most, column) for name, column in {**columns, **cleared}.items()
         }
-        self._free: list[int] = []
+        self._free = np.zeros(0, np.int64)  # a stack, of which the first `_spare` count
+        self._spare = 0
         self._high = 0  # no place from here on was ever taken
 
     def __getitem__(self, name: str) -> npt.NDArray[Any]:
         return self._arrays[name]
 
     def __len__(self) -> int:
-        return self._high - len(self._free)
+        return self._high - self._spare
 
     @property
     def room(self) -> int:
@@ -63,26 +64,16 @@ class Pool:
 
     def take(self, count: int) -> Int64:
         """So many places; more than `most` where `room` does not suffice."""
-        again = min(count, len(self._free))
+        again = min(count, self._spare)
         first, self._high = self._high, self._high + count - again
         if self._high > self._length:
             self._grow(first, self._high + self._high // 8)
-        old = self._free[len(self._free) - again :]
-        del self._free[len(self._free) - again :]
-        places = np.arange(first, self._high)
-        if old:
-            places = np.concatenate([np.array(old, np.int64), places])
+        places = np.arange(first - again, self._high)
+        if again:
+            places[:again] = self._free[self._spare - again : self._spare]
+            self._spare -= again
         self[IS_TAKEN][places] = True
         return places
-
-    def take_one(self) -> int:
-        """A place, where there is `room`."""
-        if self._free:
-            place = self._free.pop()
-        else:
-            place, self._high = self._high, self._high + 1
-        self[IS_TAKEN][place] = True
-        return place
 
     def _grow(self, used: int, length: int) -> None:
         self._length = length
@@ -94,7 +85,11 @@ class Pool:
         """Give places back."""
         for name in self._cleared:
             self._arrays[name][places] = 0
-        self._free.extend(places.tolist())
+        spare = self._spare + len(places)
+        if spare > len(self._free):
+            self._free = np.concatenate([self._free, np.zeros(spare, np.int64)])
+        self._free[self._spare : spare] = places
+        self._spare = spare
 
 
 def _zeros(count: int, column: Column) -> npt.NDArray[Any]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from serving.engine import devices
 from serving.engine.arithmetic import arithmetic
+from serving.engine.kernels import address
 from serving.engine.stepping import Array, States, initial_states
 from serving.errors import BadModel, NoDevice
 from serving.manifest import KEY, Manifest, StateSpec
@@ -25,6 +26,9 @@ MIN_ROWS = 2
 MAX_HOMES = 3
 MAX_BINDINGS = 512
 """Steps that are kept ready: for so many arrays, and for each of them for so many numbers of rows."""
+
+FEW = 2
+"""Rows up to which that pays though nothing is in place: to hand arrays over takes as long as their step."""
 
 _ONNX_TYPES = {
     "float32": "tensor(float)",
@@ -55,6 +59,7 @@ class OrtSession:
         self._outputs = ["logits", *(state.output for state in self.manifest.states)]
         self._inputs = [state.input for state in self.manifest.states]
         self._homes: dict[int, Home] = {}
+        self._ready: dict[int, tuple[States, Binding]] = {}
 
     def step(
         self, token: npt.NDArray[np.int64], states: States
@@ -74,17 +79,32 @@ class OrtSession:
         self, token: npt.NDArray[np.int64], states: States
     ) -> tuple[npt.NDArray[np.float32], States]:
         """Advance every row, in place where the manifest allows it; see StepSession."""
-        rows, specs = len(token), self.manifest.states
-        if rows == 1 and self.min_rows > 1:
-            return self._alone(token, states)
-        if rows < self.min_rows or not any(spec.in_place for spec in specs):
-            return self.step(token, states)
-        home = states[[spec.in_place for spec in specs].index(True)]
+        known, ready = self._ready.get(id(states), (None, None))
+        if ready is None or known is not states:
+            if len(token) == 1 < self.min_rows:
+                return self._alone(token, states)
+            if not self._pays(len(token)):
+                return self.step(token, states)
+            ready = self._binding(len(token), states)
+            self._ready[id(states)] = states, ready  # as long as it is here, no other has its id
+        return ready.run(token)
+
+    def _pays(self, rows: int) -> bool:
+        """Whether a step of so many rows is worth being kept ready."""
+        specs = self.manifest.states
+        return rows >= self.min_rows and (
+            any(spec.in_place for spec in specs) or (rows <= FEW and bool(specs))
+        )
+
+    def _binding(self, rows: int, states: States) -> "Binding":
+        """A step of so many rows of these states, that is kept ready."""
+        homes = [s for spec, s in zip(self.manifest.states, states, strict=True) if spec.in_place]
+        home = (homes or states)[0]
         place = self._at_home(home if home.base is None else home.base)
-        key = (rows, *map(_address, states))
+        key = (rows, *map(address, states))
         if key not in place.bindings:
             place.bindings[key] = self._bound(rows, states, place.partner)
-        return place.bindings[key].run(token)
+        return place.bindings[key]
 
     def _alone(
         self, token: npt.NDArray[np.int64], states: States
@@ -115,6 +135,7 @@ class OrtSession:
         found = self._homes.pop(id(home), None)
         if found is None or len(found.bindings) >= MAX_BINDINGS:
             found = Home(home)
+            self._ready.clear()
         self._homes[id(home)] = found
         while len(self._homes) > MAX_HOMES:
             del self._homes[next(iter(self._homes))]
@@ -131,10 +152,10 @@ class Home:
 
     def partner(self, before: Array) -> Array:
         """Where the state after another goes: to and fro between two arrays."""
-        key = (len(before), _address(before))
+        key = (len(before), address(before))
         if key not in self._partners:
             after = np.empty_like(before)
-            self._partners[key], self._partners[len(before), _address(after)] = after, before
+            self._partners[key], self._partners[len(before), address(after)] = after, before
         return self._partners[key]
 
 
@@ -177,12 +198,7 @@ class Binding:
 
 def _bind(bind: Any, name: str, array: Array) -> None:
     assert array.flags.c_contiguous
-    bind(name, "cpu", 0, array.dtype, array.shape, _address(array))
-
-
-def _address(array: Array) -> int:
-    address: int = array.__array_interface__["data"][0]
-    return address
+    bind(name, "cpu", 0, array.dtype, array.shape, address(array))
 
 
 def load(model: bytes, device: str, options: Any) -> tuple[Any, Manifest]:

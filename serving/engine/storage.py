@@ -8,17 +8,21 @@ then, and nothing is copied that was not written.
 import ctypes
 import math
 from collections.abc import Sequence
+from operator import is_not
 from typing import Any, Protocol
 
 import numpy as np
 
 from serving.engine import kernels
-from serving.engine.kernels import Piece
+from serving.engine.kernels import Piece, address
 from serving.engine.pool import Column, Pool
 from serving.engine.sampling import Int64
 from serving.engine.stepping import Array, States
 from serving.errors import ServingError
 from serving.manifest import Manifest, StateSpec
+
+FEW = 2
+"""Rows of which it matters how long it takes to find out where their states are."""
 
 
 class Storage(Protocol):
@@ -42,17 +46,33 @@ class Storage(Protocol):
 
 
 class Scratch:
-    """Memory for so many rows of each state as there were ever need for."""
+    """Memory for so many rows of each state as there were ever need for.
+
+    Attributes:
+        at: the addresses of the states.
+    """
 
     def __init__(self, specs: Sequence[StateSpec]) -> None:
         self._arrays = [np.zeros((0, *spec.shape), spec.dtype) for spec in specs]
+        self._rows: dict[int, States] = {}
+        self.at = addresses(self._arrays)
 
-    def rows(self, count: int) -> list[Array]:
-        """The first rows of every state."""
-        if self._arrays and len(self._arrays[0]) < count:
-            # Zeros, since entries that do not matter yet are multiplied by 0, and must be finite.
-            self._arrays = [np.zeros((2 * count, *a.shape[1:]), a.dtype) for a in self._arrays]
-        return [array[:count] for array in self._arrays]
+    def rows(self, count: int) -> States:
+        """The first rows of every state; the same tuple every time."""
+        found = self._rows.get(count)
+        if found is None:
+            if self._arrays and len(self._arrays[0]) < count:
+                # Zeros, since entries that do not matter yet are multiplied by 0, and must be finite.
+                self._arrays = [np.zeros((2 * count, *a.shape[1:]), a.dtype) for a in self._arrays]
+                self.at = addresses(self._arrays)
+                self._rows.clear()
+            found = self._rows[count] = tuple(array[:count] for array in self._arrays)
+        return found
+
+
+def addresses(arrays: Sequence[Array]) -> Any:
+    """Where arrays are, for C."""
+    return (ctypes.c_void_p * len(arrays))(*map(address, arrays))
 
 
 class Whole:
@@ -72,7 +92,7 @@ class Whole:
         which, rows = nodes["slot"][places], self._scratch.rows(len(places))
         for name, row in zip(self.columns, rows, strict=True):
             np.take(slots[name], which, axis=0, out=row, mode="clip")
-        return tuple(rows)
+        return rows
 
     def put(self, nodes: Pool, slots: Pool, places: Int64, states: States) -> None:
         """See Storage."""
@@ -81,54 +101,64 @@ class Whole:
             slots[name][which] = state
 
 
-class Chained:
-    """Storage of what each step has added; see Storage. States that do not grow are whole.
+class Packed:
+    """Storage in C: of states that grow only what each step has added; see Storage.
 
     Args:
         specs: of the states.
         library: see kernels.library.
+        is_chained: whether there are such states, of which every step adds to an entry of its own.
     """
 
-    is_chained = True
-
-    def __init__(self, specs: Sequence[StateSpec], library: Any) -> None:
+    def __init__(self, specs: Sequence[StateSpec], library: Any, *, is_chained: bool) -> None:
+        self.is_chained = is_chained
         self._gather, self._put = library.gather, library.put
-        pieces, self.slot_bytes = _pieces(specs)
+        pieces, self.slot_bytes = _pieces(specs, is_chained=is_chained)
         self._pieces = (Piece * len(pieces))(*pieces)
         self.columns: dict[str, Column] = {"added": (np.uint8, (self.slot_bytes,))}
         self._row_bytes = [spec.bytes_per_row for spec in specs]
         self._scratch = Scratch(specs)
+        self._columns: tuple[Array, ...] = (np.zeros(0),) * 3
+        self._at: tuple[int, ...] = ()
+        self._checked_last: tuple[States | None, Any] = (None, None)
 
     def gathered(self, nodes: Pool, slots: Pool, places: Int64) -> States:
         """See Storage."""
         rows = self._scratch.rows(len(places))
-        self._call(self._gather, nodes, slots, places, rows)
-        return tuple(rows)
+        self._call(self._gather, nodes, slots, places, self._scratch.at)
+        return rows
 
     def put(self, nodes: Pool, slots: Pool, places: Int64, states: States) -> None:
         """See Storage; raises ServingError where a model's states are not what it says they are."""
+        known, at = self._checked_last
+        if known is not states:
+            at = self._checked(states, len(places))
+            if len(places) <= FEW:  # lest what a large step gave be kept until the next
+                self._checked_last = states, at
+        self._call(self._put, nodes, slots, places, at)
+
+    def _checked(self, states: States, rows: int) -> Any:
+        """Where states are, which are as the manifest says."""
         for state, size in zip(states, self._row_bytes, strict=True):
-            if state.nbytes != size * len(places) or not state.flags.c_contiguous:
+            if state.nbytes != size * rows or not state.flags.c_contiguous:
                 raise ServingError("the model gives states of another shape than its manifest says")
-        self._call(self._put, nodes, slots, places, states)
+        return addresses(states)
 
-    def _call(
-        self, what: Any, nodes: Pool, slots: Pool, places: Int64, states: Sequence[Array]
-    ) -> None:
-        places = np.ascontiguousarray(places, np.int64)
-        at = (ctypes.c_void_p * len(states))(*(state.ctypes.data for state in states))
-        columns = (slots["added"], nodes["parent"], nodes["slot"], places)
-        addresses = (column.ctypes.data for column in columns)
-        what(self._pieces, len(self._pieces), self.slot_bytes, *addresses, len(places), at)
+    def _call(self, what: Any, nodes: Pool, slots: Pool, places: Int64, states: Any) -> None:
+        columns = (slots["added"], nodes["parent"], nodes["slot"])
+        if any(map(is_not, columns, self._columns)):  # a pool has grown
+            self._columns, self._at = columns, tuple(map(address, columns))
+        pieces = self._pieces, len(self._pieces), self.slot_bytes
+        what(*pieces, *self._at, address(places), len(places), states)
 
 
-def _pieces(specs: Sequence[StateSpec]) -> tuple[list[Piece], int]:
+def _pieces(specs: Sequence[StateSpec], *, is_chained: bool) -> tuple[list[Piece], int]:
     """Where a slot has what of each state, and how long it is."""
     pieces, end = [], 0
     for spec in specs:
         inner = spec.bytes_per_row
         outer, entries = 1, 0
-        if spec.grows is not None:
+        if is_chained and spec.grows is not None:
             outer, entries = math.prod(spec.shape[: spec.grows]), spec.shape[spec.grows]
             inner //= outer * entries
         pieces.append(Piece(end, outer, entries, inner))
@@ -138,9 +168,9 @@ def _pieces(specs: Sequence[StateSpec]) -> tuple[list[Piece], int]:
 
 def storage_of(manifest: Manifest) -> Storage:
     """The one that suits a model's states."""
-    specs = manifest.states
+    specs, library = manifest.states, kernels.library()
+    if library is None:
+        return Whole(specs)
     entries = [spec.shape[spec.grows] for spec in specs if spec.grows is not None]
-    library = kernels.library()
-    if library and entries and min(entries) > manifest.max_length:
-        return Chained(specs, library)
-    return Whole(specs)
+    is_chained = bool(entries) and min(entries) > manifest.max_length
+    return Packed(specs, library, is_chained=is_chained)

@@ -11,21 +11,23 @@ from collections.abc import Callable
 
 import numpy as np
 
+from serving.engine.branching import NONE, Plan, branching_of
 from serving.engine.contexts import Context, Shared
 from serving.engine.figures import TreeFigures
 from serving.engine.pool import Pool
 from serving.engine.rows import Records
-from serving.engine.sampling import Bool, Float32, Int64
-from serving.engine.stepping import States, StepSession
+from serving.engine.sampling import Bool, Int64
+from serving.engine.stepping import StepSession
 from serving.engine.storage import storage_of
-from serving.engine.walking import Known, Relief, Walked, Walker, Ways, known_of
+from serving.engine.walking import Known, Relief, Walked, Walker, Ways
 
 ROOT = 0
-NONE = 0
-"""No node, where a child is meant, which the root never is; no slot, since the first is set aside."""
 WIDE = 128
 """Rows of a step at most: more take as long for each, and whoever comes meanwhile waits."""
 PRIME = 7919
+RARE, SOON = 1.0, 3
+"""If a text is new and less probable than one in as many as there is room for, its state is kept only for so
+many turns after a row has come by: mostly none ever does again."""
 CHILD = 500
 """A state counts as used so many turns later for each child that was computed from it: where many were,
 more will be."""
@@ -65,10 +67,11 @@ class Tree(Shared):
             "parent": (np.int32, ()),
             "token": (np.int32, ()),
             "used": (np.int64, ()),
+            "chance": (np.float64, ()),  # that a string comes by
         }
         cleared = {"child": (np.int32, v), "slot": (np.int32, ())}
         self._storage = storage_of(session.manifest)
-        self._node_bytes = 16 * v[0] + 32
+        self._node_bytes = 16 * v[0] + 40
         self._slot_bytes = self._storage.slot_bytes + 4
         nodes, slots = budget // 2 // self._node_bytes, budget // 2 // self._slot_bytes
         if self._storage.is_chained:  # every node has a slot, for as long as it is there
@@ -78,12 +81,22 @@ class Tree(Shared):
         kept = {"node": (np.int32, ()), **self._storage.columns}
         self._slots = Pool(kept, {}, 1 + max(slots, least))
         self._slots.take(1)
+        chance = 0.0 if self._storage.is_chained else RARE / max(slots, least)
+        self._branching = branching_of(self._nodes, self._slots, WIDE, chance)
         self.walker = Walker(session.manifest.max_length)
         self._look()
         self._clock = 0
         self._cuts = 0
         self.steps = self.hits = 0
-        self._fill(self._nodes.take(1), root.known.logits, tuple(s[None] for s in root.states))
+        self._begin(root)
+
+    def _begin(self, root: Context) -> None:
+        self._nodes.take(1)
+        self._known.put(slice(0, 1), root.known)
+        self._nodes["chance"][ROOT] = 1.0
+        (self._nodes["slot"][ROOT],) = self._slots.take(1)
+        at = np.array([ROOT])
+        self._storage.put(self._nodes, self._slots, at, tuple(s[None] for s in root.states))
 
     def known(self) -> Known:
         """See Contexts."""
@@ -109,104 +122,40 @@ class Tree(Shared):
     def advance(self, places: Int64, tokens: Int64) -> tuple[Int64, Bool]:
         """See Contexts."""
         self._clock += 1
-        after = self._nodes["child"][places, tokens].astype(np.int64)
-        missing = np.flatnonzero(after == NONE)
-        self._nodes["used"][after[after != NONE]] = self._clock  # lest they go to make room now
-        self.hits += len(places) - len(missing)
-        if len(missing) > WIDE:  # others every time, whichever lanes take turns
-            self._cuts += 1
-            missing = missing[(np.arange(WIDE) + PRIME * self._cuts) % len(missing)]
-        if len(missing):
-            sources, wanted = places[missing], tokens[missing]
-            self._compute(sources, wanted)
-            after[missing] = self._nodes["child"][sources, wanted]
-        moved = after != NONE
-        after = np.where(moved, after, places)
-        self._nodes["used"][after] = self._clock
-        return after, moved
+        if len(rare := self._branching.spare(self._clock - SOON)):
+            self._slots.give(rare)
+        plan = self._branching.plan(places, tokens, self._clock, PRIME * self._cuts)
+        self._cuts += plan.missing > WIDE  # others every time, whichever lanes take turns
+        self.hits += len(places) - plan.missing
+        if plan.pairs:
+            self._compute(plan)
+        return self._branching.arrive()
 
-    def step(self, place: int, token: int) -> int:
-        """See Contexts."""
-        after = int(self._nodes["child"][place, token])
-        if after == NONE:
-            return self._step_alone(place, token)
-        self.hits += 1
-        self._nodes["used"][after] = self._clock
-        return after
-
-    def _step_alone(self, place: int, token: int) -> int:
-        """Compute one context, which is not there; the same as `advance`, without what many rows need."""
-        slot = int(self._nodes["slot"][place])
-        if slot == NONE or not self._nodes.room or not self._slots.room:
-            return super().step(place, token)
-        self._clock += 1
-        self.steps += 1
-        states = self._storage.gathered(self._nodes, self._slots, np.array([place]))
-        logits, states = self._session.advance(np.array([token]), states)
-        nodes, slots = self._nodes, self._slots
-        node, slot = nodes.take_one(), slots.take_one()
-        nodes["parent"][node], nodes["token"][node], nodes["slot"][node] = place, token, slot
-        nodes["child"][place, token], slots["node"][slot] = node, node
-        nodes["used"][node] = self._clock
-        self._known.put(slice(node, node + 1), known_of(logits))
-        self._storage.put(nodes, slots, np.array([node]), states)
-        return node
-
-    def _compute(self, sources: Int64, tokens: Int64) -> None:
-        """Step the model from nodes with tokens, each pair once; where states are gone, nearer the root."""
-        sources, tokens = self._with_states(sources, tokens)
-        if len(sources) > 1:
-            pairs = np.unique(sources * self._vocabulary + tokens)
-            sources, tokens = np.divmod(pairs, self._vocabulary)
-        states = self._storage.gathered(self._nodes, self._slots, sources)
-        logits, states = self._session.advance(tokens, states)
-        self.steps += len(tokens)
-        nodes = self._nodes["child"][sources, tokens].astype(np.int64)
-        is_new = nodes == NONE
-        nodes[is_new] = self._add(sources[is_new], tokens[is_new])
-        self._fill(nodes, logits, states)
-
-    def _with_states(self, sources: Int64, tokens: Int64) -> tuple[Int64, Int64]:
-        """The nearest nodes towards the root that have their states, and the tokens that lead on."""
-        slot = self._nodes["slot"]
-        bare = slot[sources] == NONE
-        while bare.any():
-            tokens = np.where(bare, self._nodes["token"][sources], tokens)
-            sources = np.where(bare, self._nodes["parent"][sources], sources).astype(np.int64)
-            bare = slot[sources] == NONE
-        return sources, tokens
+    def _compute(self, plan: Plan) -> None:
+        """Step the model where the plan says."""
+        states = self._storage.gathered(self._nodes, self._slots, plan.sources)
+        logits, states = self._session.advance(plan.tokens, states)
+        self.steps += plan.pairs
+        if plan.added > self._nodes.room:
+            self._drop_leaves(plan.sources)
+        if plan.pairs > self._slots.room and not self._storage.is_chained:
+            self._drop_states(plan.pairs)
+        fresh = self._nodes.take(plan.added)
+        if self._known.logits is not self._nodes["logits"]:  # the pool has grown
+            self._look()
+        slots = self._slots.take(plan.pairs)
+        nodes = self._branching.enter(logits, fresh, slots)
+        self._storage.put(self._nodes, self._slots, nodes, states)
 
     def _look(self) -> None:
         """Find the columns that rows walk in."""
         self._known = Known(*(self._nodes[name] for name in Known._fields))
         self._ways = Ways(*(self._nodes[name] for name in Ways._fields))
 
-    def _add(self, sources: Int64, tokens: Int64) -> Int64:
-        if len(sources) > self._nodes.room:
-            self._drop_leaves(sources)
-        nodes = self._nodes.take(len(sources))
-        if self._known.logits is not self._nodes["logits"]:  # the pool has grown
-            self._look()
-        self._nodes["parent"][nodes] = sources
-        self._nodes["token"][nodes] = tokens
-        self._nodes["child"][sources, tokens] = nodes
-        return nodes
-
     def _children(self) -> Int64:
         """How many each node has."""
         parents = self._nodes["parent"][self._nodes.taken]  # the root is its own
         return np.bincount(parents, minlength=len(self._nodes.are_taken))
-
-    def _fill(self, nodes: Int64, logits: Float32, states: States) -> None:
-        self._known.put(nodes, known_of(logits))
-        self._nodes["used"][nodes] = self._clock
-        lacking = nodes[self._nodes["slot"][nodes] == NONE]
-        if len(lacking) > self._slots.room and not self._storage.is_chained:
-            self._drop_states(len(lacking))
-        slots = self._slots.take(len(lacking))
-        self._nodes["slot"][lacking] = slots
-        self._slots["node"][slots] = lacking
-        self._storage.put(self._nodes, self._slots, nodes, states)
 
     def _drop_leaves(self, sources: Int64) -> None:
         """Make room for nodes."""

@@ -184,8 +184,8 @@ class Walker:
             return
         self._look_at(known, None)
         at = self._places.cumulative, self._places.log_partition
-        kernels.fill_edges(self._library, logits, sampling.Edges(*known[1:]), *at)
         known.logits[:] = logits
+        kernels.fill_edges(self._library, self._places.logits, sampling.Edges(*known[1:]), at)
 
     def _given(self, relief: Relief, ways: Ways | None) -> kernels.Relief:
         """A relief for this walk."""

@@ -16,10 +16,14 @@ def test_the_loops_that_are_used_were_compiled_of_what_stands_there() -> None:
 
 
 def test_loops_of_another_source_are_not_used(tmp_path: Path) -> None:
-    source, made = tmp_path / "kernels.c", tmp_path / "kernels.compiled"
-    source.write_text(kernels.SOURCE.read_text() + "\n")
-    compile_kernels(source, made)
-    assert kernels.library(made) is None
+    made = tmp_path / "kernels.compiled"
+    for changed in kernels.SOURCES:
+        other = tmp_path / changed.name
+        other.write_text(changed.read_text() + "\n")
+        sources = [other if source == changed else source for source in kernels.SOURCES]
+        compile_kernels(sources, made)
+        kernels.library.cache_clear()
+        assert kernels.library(made) is None
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\x7fELF of another machine"])
@@ -34,11 +38,11 @@ def test_a_compiler_that_fails_leaves_what_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = tmp_path / "kernels.compiled"
-    compile_kernels(kernels.SOURCE, made)
+    compile_kernels(kernels.SOURCES, made)
     before = made.read_bytes()
     monkeypatch.setenv("CC", "false")
     with pytest.raises(subprocess.CalledProcessError):
-        compile_kernels(kernels.SOURCE, made)
+        compile_kernels(kernels.SOURCES, made)
     assert made.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == [made.name]
 
@@ -54,7 +58,8 @@ def test_a_wheel_has_the_loops_if_there_is_a_compiler_and_is_for_all_machines_if
         (copy / name).write_bytes((ROOT / name).read_bytes())
     for folder in ("serving/engine", "trainer", "proto/makemore"):
         (copy / folder).mkdir(parents=True)
-    (copy / "serving/engine/kernels.c").write_bytes(kernels.SOURCE.read_bytes())
+    for source in kernels.SOURCES:
+        (copy / "serving/engine" / source.name).write_bytes(source.read_bytes())
     if compiler is not None:
         monkeypatch.setenv("CC", compiler)
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
@@ -63,4 +68,4 @@ def test_a_wheel_has_the_loops_if_there_is_a_compiler_and_is_for_all_machines_if
     assert kind in wheel.name.split("-")[-1]
     names_there = ZipFile(wheel).namelist()
     assert ("serving/engine/kernels.compiled" in names_there) == (compiler is None)
-    assert "serving/engine/kernels.c" in names_there
+    assert {f"serving/engine/{source.name}" for source in kernels.SOURCES} <= set(names_there)

@@ -8,7 +8,7 @@ from serving.engine.contexts import Private, after_boundary
 from serving.engine.sampling import Int64
 from serving.engine.session import OrtSession
 from serving.engine.stepping import initial_states
-from serving.engine.storage import Chained, Whole, storage_of
+from serving.engine.storage import Packed, Whole, storage_of
 from serving.engine.tree import Tree
 from serving.errors import ServingError
 from serving.testing import FakeSession
@@ -38,7 +38,8 @@ def test_only_what_a_step_adds_is_kept_where_states_grow(
 ) -> None:
     session = model(kind, embedding)
     storage = storage_of(session.manifest)
-    assert isinstance(storage, Chained)
+    assert isinstance(storage, Packed)
+    assert storage.is_chained
     whole = Whole(session.manifest.states)
     assert storage.slot_bytes == 8 + (whole.slot_bytes - 8) // (LONGEST + 1)
 
@@ -46,7 +47,7 @@ def test_only_what_a_step_adds_is_kept_where_states_grow(
 def test_states_are_whole_where_they_do_not_grow_or_nothing_is_compiled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert isinstance(storage_of(FakeSession().manifest), Whole)
+    assert not storage_of(FakeSession().manifest).is_chained
     monkeypatch.setattr(kernels, "library", lambda: None)
     assert isinstance(storage_of(model(Transformer, 32).manifest), Whole)
 
