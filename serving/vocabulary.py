@@ -106,14 +106,20 @@ class Vocabulary:
         """Text of token ids, none of them the boundary."""
         return "".join([self.alphabet[i - 1] for i in ids])
 
-    def decode_rows(self, ids: npt.NDArray[np.int32], lengths: Sequence[int]) -> list[str]:
-        """Texts of rows of token ids, [B, L], of which so many count: [B]."""
-        width = ids.shape[1]
-        every = self._codes[ids].tobytes().decode("utf-32-le", "surrogatepass")
-        begins = range(0, len(every), width)
-        return [every[begin : begin + n] for begin, n in zip(begins, lengths, strict=True)]
+    def code_points(self, ids: npt.NDArray[np.int32]) -> npt.NDArray[np.uint32]:
+        """Characters of token ids, as numbers; 0 for the boundary's."""
+        found: npt.NDArray[np.uint32] = self._codes[ids]
+        return found
 
     @cached_property
     def _codes(self) -> npt.NDArray[np.uint32]:
         """Each token's code point; the boundary's is 0."""
         return np.array([0, *map(ord, self.alphabet)], "<u4")
+
+
+def texts(code_points: npt.NDArray[np.uint32], lengths: Sequence[int]) -> list[str]:
+    """Texts of rows of characters, [B, W], of which so many count: [B]."""
+    width = code_points.shape[1]
+    every = code_points.tobytes().decode("utf-32-le", "surrogatepass")
+    begins = range(0, len(every), width)
+    return [every[begin : begin + n] for begin, n in zip(begins, lengths, strict=True)]

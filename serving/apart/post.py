@@ -3,6 +3,7 @@
 import select
 import socket
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
@@ -104,7 +105,7 @@ class Post:
 
     # --- events
 
-    def _sink(self, number: int, samples: list[Sample]) -> None:
+    def _sink(self, number: int, samples: Sequence[Sample]) -> None:
         self.events.append(("samples", number, packed_samples(samples)))
 
     def _answered(self, number: int, result: "Future[Any]") -> None:

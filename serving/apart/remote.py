@@ -165,7 +165,7 @@ class RemoteEngine(asyncio.BufferedProtocol):
         if not result.done() and result.set_running_or_notify_cancel():
             result.set_result(unpacked_answer(packed))
 
-    def _samples(self, number: int, packed: list[Message]) -> None:
+    def _samples(self, number: int, packed: list[Message] | Message) -> None:
         job = self._jobs[number]
         if isinstance(job, Draw) and job.sink is not None:
             job.sink(unpacked_samples(packed))

@@ -28,6 +28,7 @@ from serving.engine.job import (
     Sink,
     Usage,
 )
+from serving.engine.samples import Samples, sample_type
 from serving.engine.sampling import SamplingParameters
 
 Message = tuple[Any, ...]
@@ -143,8 +144,10 @@ def unpacked_job(message: Message, things: Things, sink: Sink) -> Job:
     )
 
 
-def packed_samples(samples: Sequence[Sample]) -> list[Message]:
-    """Samples as plain tuples."""
+def packed_samples(samples: Sequence[Sample]) -> list[Message] | Message:
+    """Samples as plain tuples, or as a tuple of columns."""
+    if isinstance(samples, Samples):
+        return (samples.records["text"].shape[1], samples.records.tobytes())
     return [
         (
             s.text,
@@ -159,8 +162,11 @@ def packed_samples(samples: Sequence[Sample]) -> list[Message]:
     ]
 
 
-def unpacked_samples(packed: Sequence[Message]) -> list[Sample]:
+def unpacked_samples(packed: list[Message] | Message) -> Sequence[Sample]:
     """See packed_samples."""
+    if isinstance(packed, tuple):
+        longest, records = packed
+        return Samples(np.frombuffer(records, sample_type(longest)))
     return [
         Sample(text, index, FINISH_REASONS[has_end], *rest)
         for text, index, has_end, *rest in packed

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from functools import partial
 
 from makemore.v1 import generation_service_pb2 as pb
@@ -10,13 +10,14 @@ from serving.api.drawing import SHORTFALL_REASONS, sample_message, usage_message
 from serving.api.mailbox import Mailbox
 from serving.engine.job import Draw, Outcome, Sample
 from serving.engine.protocols import AnyEngine
+from serving.engine.samples import together
 from serving.observe.notes import note
 
 WINDOW = 4096
 """Samples that may be under way beyond those that were sent: what a slow reader holds."""
 PER_MESSAGE = 512
 
-Samples = asyncio.Queue[list[Sample] | None]
+Queue = asyncio.Queue[Sequence[Sample] | None]
 """Samples in their order, then None."""
 
 
@@ -25,9 +26,9 @@ async def stream(
 ) -> AsyncGenerator[pb.StreamGenerateResponse, None]:
     """The header, once the job was let in, its samples as they become certain, then the trailer."""
     arrived = time.monotonic()
-    queue: Samples = asyncio.Queue()
+    queue: Queue = asyncio.Queue()
 
-    def take(samples: list[Sample] | None) -> None:
+    def take(samples: Sequence[Sample] | None) -> None:
         mailbox.post(partial(queue.put_nowait, samples))
 
     job.sink, job.window = take, WINDOW
@@ -52,7 +53,7 @@ async def stream(
     )
 
 
-async def batches(queue: Samples) -> AsyncIterator[list[Sample]]:
+async def batches(queue: Queue) -> AsyncIterator[Sequence[Sample]]:
     """All that is in the queue, again and again, until None comes."""
     is_over = False
     while not is_over:
@@ -60,5 +61,5 @@ async def batches(queue: Samples) -> AsyncIterator[list[Sample]]:
         while not queue.empty():
             parts.append(queue.get_nowait())
         is_over = None in parts
-        if samples := [sample for part in parts for sample in part or ()]:
-            yield samples
+        if some := [part for part in parts if part]:
+            yield together(some)

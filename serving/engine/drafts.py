@@ -5,15 +5,17 @@ that one would get by drawing index after index, attempt after attempt: so they 
 rows there were, nor on `n`. Knows neither rows nor models.
 """
 
+from collections.abc import Sequence
 from heapq import heappop, heappush
 from itertools import count, repeat
-from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
 
 from serving.engine.job import Draw, FinishReason, Sample, Shortfall, Usage
 from serving.engine.philox import UInt64
+from serving.engine.rows import Records, joined
+from serving.engine.samples import Samples
 
 
 class Taken(NamedTuple):
@@ -139,7 +141,7 @@ class Drafts:
         elif not self.is_sequential:
             heappush(self._retries, draft.index)
 
-    def accepted(self) -> list[Sample]:
+    def accepted(self) -> Sequence[Sample]:
         """The samples that have become certain since the last time, in order."""
         ready = taken_from(self._finished, self.resolved)
         self.resolved += len(ready)
@@ -183,6 +185,7 @@ class FreeDrafts:
         self.shortfall: Shortfall | None = None
         self.resolved = self._next = job.start
         self._finished: dict[int, Sample] = {}
+        self._columns: list[Records] = []  # finished as well, many at a time
 
     def __contains__(self, index: int) -> bool:
         return True
@@ -212,19 +215,32 @@ class FreeDrafts:
         """Take a draft that has come to its end."""
         self._finished[draft.index] = draft
 
-    def finish_all(self, drafts: list[Sample]) -> None:
+    def finish_all(self, drafts: Samples) -> None:
         """Take several."""
-        self._finished.update(zip(map(attrgetter("index"), drafts), drafts, strict=True))
+        self._columns.append(drafts.records)
 
     def reject(self, draft: Sample, reason: str) -> None:
         """Never called."""
         raise AssertionError(reason)
 
-    def accepted(self) -> list[Sample]:
+    def accepted(self) -> Sequence[Sample]:
         """The samples that have become certain since the last time, in order."""
-        ready = taken_from(self._finished, self.resolved)
+        ready = self._ready()
         self.resolved += len(ready)
         self.usage.samples += len(ready)
+        return ready
+
+    def _ready(self) -> Sequence[Sample]:
+        if not self._columns:
+            return taken_from(self._finished, self.resolved)
+        every = Samples(joined(self._columns))
+        self._columns = []
+        if self._finished:
+            self._finished.update((sample.index, sample) for sample in every)
+            return taken_from(self._finished, self.resolved)
+        ready, rest = every.from_index(self.resolved)
+        if len(rest):
+            self._columns.append(rest.records)
         return ready
 
     @property

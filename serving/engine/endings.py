@@ -3,14 +3,13 @@
 from collections.abc import Mapping
 from time import perf_counter
 
-import numpy as np
-
 from serving.engine.choices import HOPELESS, SPENT
 from serving.engine.contexts import Contexts
 from serving.engine.drafts import FreeDrafts
 from serving.engine.entry import DrawEntry, Entry, ReadEntry
-from serving.engine.job import FINISH_REASONS, Sample, Shortfall
+from serving.engine.job import Shortfall
 from serving.engine.rows import DRAW, PREFIX, READ, Records, joined, picked
+from serving.engine.samples import Samples
 from serving.engine.sampling import Bool, Float32, Int64
 from serving.vocabulary import BOUNDARY, Vocabulary
 
@@ -79,7 +78,7 @@ class Endings:
         assert isinstance(entry, DrawEntry)
         assert isinstance(entry.drafts, FreeDrafts)
         entry.drafts.usage.characters += int(_characters(records).sum())
-        entry.drafts.finish_all(self._samples(records))
+        entry.drafts.finish_all(Samples.of(records, self._vocabulary))
         entry.settle(self._vocabulary)
 
     def _sole(self, records: Records) -> DrawEntry | None:
@@ -92,7 +91,7 @@ class Endings:
         return entry if is_sole else None
 
     def _finish_drafts(self, records: Records, drawn: dict[int, DrawEntry]) -> None:
-        samples = self._samples(records)
+        samples = Samples.of(records, self._vocabulary)
         tokens, owners = records["token"].tolist(), records["owner"].tolist()
         characters = _characters(records)
         for row, (owner, token, sample, many) in enumerate(
@@ -108,23 +107,6 @@ class Endings:
                 entry.give_up(sample, ids)
             else:
                 entry.finish_draft(sample, ids)
-
-    def _samples(self, records: Records) -> list[Sample]:
-        """What rows have drawn."""
-        ended = records["token"] == BOUNDARY
-        log_prob = records["log_prob"]
-        return list(
-            map(
-                Sample,
-                self._vocabulary.decode_rows(records["text"], records["length"].tolist()),
-                records["index"].tolist(),
-                map(FINISH_REASONS.__getitem__, ended.tolist()),
-                log_prob.tolist(),
-                np.where(records["simple"], log_prob, records["sampling_log_prob"]).tolist(),
-                records["log_weight"].tolist(),
-                (records["attempt"] + np.uint64(1)).tolist(),
-            )
-        )
 
     def _draw_entry(self, owner: int, drawn: dict[int, DrawEntry]) -> DrawEntry:
         entry = self._entries[owner]

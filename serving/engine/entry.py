@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from operator import attrgetter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,9 @@ from serving.engine.job import (
     Sample,
     Shortfall,
 )
-from serving.engine.ready import Ready
+from serving.engine.ready import ALONE, Ready
 from serving.engine.rows import Records, packed
+from serving.engine.samples import ended, together
 from serving.engine.sampling import Float32, Float64
 from serving.engine.walking import Walker
 from serving.errors import ServingError
@@ -97,7 +98,7 @@ class DrawEntry(Entry):
         self.taking: dict[int, Taken] = {}
         self.ended = self.cut = 0
         self._takes = 0
-        self._samples: list[Sample] = []
+        self._samples: list[Sequence[Sample]] = []
         self.ready = Ready(job, longest)
 
     def packed(self) -> bytes:
@@ -135,7 +136,8 @@ class DrawEntry(Entry):
         """Rows of the next drafts, if there are any, and they are simple and begin one after the other."""
         if not isinstance(self.drafts, FreeDrafts) or self.kept is None or not self.wanted:
             return None
-        records = self.ready.ahead(self.packed, self.drafts.next, 1, walker)[: self.wanted]
+        made = self.ready.ahead(self.packed, self.drafts.next, 1, walker, ALONE)
+        records = made[: self.wanted]
         return records if records["simple"][0] else None
 
     def begin_taking(self, count: int) -> dict[int, Taken]:
@@ -155,11 +157,11 @@ class DrawEntry(Entry):
         was_sequential = self.drafts.is_sequential
         samples = self.drafts.accepted()
         if samples:
-            ended = list(map(attrgetter("finish_reason"), samples)).count(FinishReason.END)
-            self.ended += ended
-            self.cut += len(samples) - ended
+            by_themselves = ended(samples)
+            self.ended += by_themselves
+            self.cut += len(samples) - by_themselves
             if self.draw.sink is None:
-                self._samples.extend(samples)
+                self._samples.append(samples)
             else:
                 self.draw.sink(samples)
         has_switched = self.drafts.is_sequential and not was_sequential
@@ -235,7 +237,7 @@ class DrawEntry(Entry):
     def finish(self, shortfall: Shortfall | None = None) -> None:
         """Answer with what there is."""
         reason = self.drafts.shortfall or shortfall
-        self.answer(Outcome(self._samples, self.drafts.usage, reason))
+        self.answer(Outcome(together(self._samples), self.drafts.usage, reason))
 
 
 class ReadEntry(Entry):

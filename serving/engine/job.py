@@ -96,7 +96,7 @@ class Selection:
 class Sink(Protocol):
     """Takes samples in the order of their index, in the engine's thread; must not wait."""
 
-    def __call__(self, samples: list[Sample]) -> None:
+    def __call__(self, samples: Sequence[Sample]) -> None:
         """Take some."""
 
 
@@ -147,7 +147,7 @@ class Job:
 class Outcome:
     """How a Draw came out; `samples` is empty where they went to a sink."""
 
-    samples: list[Sample]
+    samples: Sequence[Sample]
     usage: Usage
     shortfall: Shortfall | None = None
 

@@ -15,6 +15,7 @@ from serving.engine.endings import Endings
 from serving.engine.entry import DrawEntry, Entry, ReadEntry
 from serving.engine.job import Job
 from serving.engine.philox import UInt64
+from serving.engine.ready import ALONE, AT_ONCE
 from serving.engine.relieving import Relieving
 from serving.engine.rows import DRAW, PREFIX, READ, TAKE, Records, Rows, work_of
 from serving.engine.sampling import Bool, Float32, Int64
@@ -243,12 +244,14 @@ class Lane:
     def _add_draws(self, draws: Sequence[tuple[DrawEntry, int]]) -> None:
         """Rows for the drafts of several entries."""
         others = []
+        at_once = ALONE if len(self.entries) == 1 else AT_ONCE
         for entry, count in draws:
             indices, attempts = entry.drafts.begin(count)
             if entry.draw.n == 1 or entry.remaining is not None or attempts.any():
                 others.append((entry, indices, attempts))
                 continue
-            records = entry.ready.take(entry.packed, indices, self._contexts.walker)
+            begin, walker = int(indices[0]), self._contexts.walker
+            records = entry.ready.ahead(entry.packed, begin, count, walker, at_once)[:count]
             records["place"] = self._contexts.fork(entry.kept, count)
             self.rows.add(records)
         if others:

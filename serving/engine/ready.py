@@ -6,12 +6,11 @@ import numpy as np
 
 from serving.engine import rows as table
 from serving.engine.job import Draw
-from serving.engine.philox import UInt64
 from serving.engine.rows import Records
 from serving.engine.walking import Walker
 
-AT_ONCE = 256
-"""So many, if the job wants as many."""
+AT_ONCE, ALONE = 256, 1024
+"""So many, if the job wants as many, amid others and by itself."""
 
 
 class Ready:
@@ -28,21 +27,20 @@ class Ready:
         self._from = 0
         self._records: Records = np.zeros(0, self._type)
 
-    def take(self, shared: Callable[[], bytes], indices: UInt64, walker: Walker) -> Records:
-        """The rows of these indices, [B], which follow one upon the other; each is taken once.
+    def ahead(
+        self, shared: Callable[[], bytes], begin: int, count: int, walker: Walker, at_once: int
+    ) -> Records:
+        """All rows from an index on that are made ready, [B]; each is used once.
 
         Args:
             shared: makes what they begin with, see `rows.packed`.
-            indices: [B].
+            begin: the index.
+            count: how many there are to be at least.
             walker: makes their numbers.
+            at_once: how many are made if some must be.
         """
-        begin, count = int(indices[0]), len(indices)
-        return self.ahead(shared, begin, count, walker)[:count]
-
-    def ahead(self, shared: Callable[[], bytes], begin: int, count: int, walker: Walker) -> Records:
-        """All rows from an index on that are made ready, among them so many at least; see `take`."""
         if begin < self._from or begin + count > self._from + len(self._records):
-            most = min(max(count, AT_ONCE), self._draw.n - begin)
+            most = min(max(count, at_once), self._draw.n - begin)
             self._from, self._records = begin, self._made(shared(), begin, most)
             walker.fill_uniforms(self._records)
         return self._records[begin - self._from :]

@@ -17,8 +17,8 @@ from serving.engine.sampling import Bool, Float64, Int64, Settings
 
 Records = npt.NDArray[Any]
 
-AHEAD = 32
-"""Uniform numbers are made for so many steps at once, unless strings are shorter."""
+AHEAD = 8
+"""Uniform numbers are made for so many steps at once, unless strings are shorter: most need no more."""
 
 _CODES = {"i": "q", "u": "Q", "f": "d", "b": "?"}
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving import vocabulary
+from serving import vocabulary as vocabularies
 from serving.errors import InvalidArgument
 from serving.vocabulary import COMPOSED, UnknownCharacter, Vocabulary, normalise, normalise_up_to
 
@@ -28,7 +28,7 @@ def test_rows_of_ids_are_decoded_as_each_of_them_whatever_comes_after(strings: l
     ids = np.full((len(strings), 21), -1, np.int32)
     for row, string in enumerate(strings):
         ids[row, : len(string)] = vocabulary.encode(string)
-    assert vocabulary.decode_rows(ids, list(map(len, strings))) == strings
+    assert vocabularies.texts(vocabulary.code_points(ids), list(map(len, strings))) == strings
 
 
 def test_ids_run_from_one_in_the_order_of_the_alphabet() -> None:
@@ -70,5 +70,5 @@ def test_a_text_is_normalised_up_to_a_length_as_it_is_without_one(text: str, mos
 def test_a_text_that_is_far_too_long_is_not_composed_at_all(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(vocabulary, "normalise", None)
+    monkeypatch.setattr(vocabularies, "normalise", None)
     assert normalise_up_to(10, "a" + "\u0300" * 500_000) is None

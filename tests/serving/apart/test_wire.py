@@ -1,5 +1,6 @@
 import gc
 import tracemalloc
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from serving.engine.job import (
     Usage,
 )
 from serving.engine.sampling import SamplingParameters
+from tests.serving.engine.test_samples import TEXTS, drawn
 
 ALPHABET = tuple("abcdefgh")
 
@@ -55,7 +57,7 @@ class Ends:
         else:
             self.things.forget(*rest)
 
-    def sink(self, samples: list[Sample]) -> None:
+    def sink(self, samples: Sequence[Sample]) -> None:
         raise AssertionError("nothing is drawn here")
 
     def through(self, job: Any) -> Any:
@@ -158,10 +160,12 @@ def test_an_outcome_comes_back_whole() -> None:
         Sample("emma", 0, FinishReason.END, -3.5, -3.25, 0.125, 2),
         Sample("", 3, FinishReason.MAX_LENGTH, float("-inf")),
     ]
-    for made in (samples, []):
+    for made in (samples, [], drawn(*TEXTS), drawn(*TEXTS)[1:3]):
         outcome = Outcome(made, Usage(9, 2, rejected_known=4), Shortfall.ATTEMPTS)
         packed = sent(packed_answer(outcome))
-        assert unpacked_answer(packed) == outcome
+        found = unpacked_answer(packed)
+        assert found == outcome
+        assert type(found.samples) is type(made)
 
 
 def test_readings_come_back_bit_for_bit() -> None:

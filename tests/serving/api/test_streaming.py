@@ -1,6 +1,6 @@
 import asyncio
 
-from serving.api.streaming import Samples, batches
+from serving.api.streaming import Queue, batches
 from serving.engine.job import FinishReason, Sample
 
 
@@ -10,7 +10,7 @@ def sample(index: int) -> Sample:
 
 def test_all_samples_come_before_the_end_and_none_after() -> None:
     async def scenario() -> list[list[int]]:
-        queue: Samples = asyncio.Queue()
+        queue: Queue = asyncio.Queue()
         for item in ([sample(0)], [sample(1), sample(2)], [], None):
             queue.put_nowait(item)
         return [[s.index for s in part] async for part in batches(queue)]

@@ -1,4 +1,5 @@
 import time
+from collections.abc import Sequence
 
 import pytest
 
@@ -94,7 +95,7 @@ def test_what_cannot_simply_be_drawn_on_is_not_relieved(reliefs: list[Relief]) -
 
 
 def sink_to(had: list[Sample]) -> Sink:
-    def sink(samples: list[Sample]) -> None:
+    def sink(samples: Sequence[Sample]) -> None:
         had.extend(samples)
 
     return sink
@@ -174,7 +175,7 @@ def test_a_stream_gets_no_more_than_its_window(reliefs: list[Relief], window: in
     engine.stop()
 
 
-@pytest.mark.parametrize(("while_", "fewest", "most"), [(0, 1, 30), (1000, 200, 256)])
+@pytest.mark.parametrize(("while_", "fewest", "most"), [(0, 1, 30), (1000, 200, 255 + 9)])
 def test_what_is_done_is_told_when_it_is_time_or_there_is_much(
     monkeypatch: pytest.MonkeyPatch, begun: list[int], while_: int, fewest: int, most: int
 ) -> None:
@@ -217,7 +218,7 @@ def test_a_sink_that_fails_is_no_fault_of_a_job_that_comes(reliefs: list[Relief]
     engine, session, long, _ = under_way(reliefs)
     late = Draw([], 80, SamplingParameters(seed=2), 30)
 
-    def fail(samples: list[Sample]) -> None:
+    def fail(samples: Sequence[Sample]) -> None:
         raise RuntimeError("nobody takes them")
 
     long.sink = fail
