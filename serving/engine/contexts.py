@@ -16,6 +16,8 @@ from serving.engine.walking import Known, Relief, Walked, Walker, known_of
 from serving.errors import ServingError
 from serving.vocabulary import BOUNDARY
 
+FEWEST = 2
+"""Rows that a step has at least: one that is alone is stepped beside one that nobody has."""
 NOWHERE = -1
 """No place, where one is meant."""
 
@@ -144,9 +146,9 @@ class Private(Contexts):
 
     def fork(self, kept: Context, count: int) -> Int64:
         """See Contexts."""
-        lacking = count - len(self._free)
+        high = len(self._known.logits)
+        lacking = max(count - len(self._free), FEWEST - high)
         if lacking > 0:
-            high = len(self._known.logits)
             self._known = self._known.changed(lambda column: _longer(column, lacking))
             self._states = tuple(_longer(state, lacking) for state in self._states)
             self._free.extend(range(high, high + lacking))
@@ -213,12 +215,14 @@ class Private(Contexts):
 
     def _closed_up(self, places: Int64) -> Int64:
         """Without the slots that nobody has, where they are many."""
-        if len(self._free) * 4 <= len(self._known.logits):
+        if len(self._free) * 4 <= len(self._known.logits) or len(self._known.logits) <= FEWEST:
             return places
-        self._known = self._known.changed(lambda column: column[places])
-        self._states = tuple(state[places] for state in self._states)
-        self._free.clear()
-        self._left.clear()
+        idle = np.array(self._free[: max(FEWEST - len(places), 0)], np.int64)
+        stay = np.concatenate([places, idle])
+        self._known = self._known.changed(lambda column: column[stay])
+        self._states = tuple(state[stay] for state in self._states)
+        self._free[:] = range(len(places), len(stay))
+        self._left = set(self._free)
         return np.arange(len(places))
 
     def renew(self, places: Int64, kept: Context) -> None:
