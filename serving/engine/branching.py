@@ -57,6 +57,9 @@ class Branching(Protocol):
     def arrive(self) -> tuple[Int64, Bool]:
         """Where rows are now, [B], and which of them got there, [B]."""
 
+    def note(self, node: int, logits: Float32) -> None:
+        """Note what is known at a node, by the first of its logits, [_, V]."""
+
     def spare(self, since: int) -> Int64:
         """Take states from rare nodes that nobody has come by since an instant; the slots that these had."""
 
@@ -139,6 +142,11 @@ class Plain:
         after = np.where(moved, after, self._places)
         self._nodes["used"][after] = self._clock
         return after, moved
+
+    def note(self, node: int, logits: Float32) -> None:
+        """See Branching."""
+        at = slice(node, node + 1)
+        Known(*(self._nodes[name] for name in Known._fields)).put(at, known_of(logits[:1]))
 
     def spare(self, since: int) -> Int64:
         """See Branching."""

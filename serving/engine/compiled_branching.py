@@ -110,11 +110,7 @@ class Compiled:
         """See Branching."""
         self._look()
         count = self._plan.count
-        edges = Edges(*(column[:count] for column in self._edges))
-        if logits is not self._logits:
-            self._logits = logits = np.ascontiguousarray(logits, np.float32)
-            self._logits_at = address(logits)
-        kernels.fill_edges(self._library, self._logits_at, edges, self._edges_at)
+        self._learn(logits, count)
         if len(self._rare) < self._are_rare + count:
             self._rare = np.concatenate([self._rare, np.zeros_like(self._rare)])
         self._fresh[: len(fresh)], self._slots[:count] = fresh, slots
@@ -124,6 +120,23 @@ class Compiled:
         what = (nodes_at, plan_at, *self._new_at, self._clock, *known, self._chance, rare)
         self._are_rare += self._library.enter(*what)
         return self._targets[self._pairs()]
+
+    def _learn(self, logits: Float32, count: int) -> Edges:
+        """What is known where these are the first logits: [count], good until the next time."""
+        if logits is not self._logits:
+            self._logits = logits = np.ascontiguousarray(logits, np.float32)
+            self._logits_at = address(logits)
+        edges = Edges(*(column[:count] for column in self._edges))
+        kernels.fill_edges(self._library, self._logits_at, edges, self._edges_at)
+        return edges
+
+    def note(self, node: int, logits: Float32) -> None:
+        """See Branching."""
+        nodes, _ = self._pools
+        edges = self._learn(logits, 1)
+        nodes["logits"][node] = logits[0]
+        nodes["cumulative"][node] = edges.cumulative
+        nodes["log_partition"][node] = edges.log_partition[0]
 
     def arrive(self) -> tuple[Int64, Bool]:
         """See Branching."""

@@ -43,6 +43,7 @@ class Contexts(Protocol):
 
     root: Any  # kept: after the boundary that starts every string
     walker: Walker
+    off: int = NOWHERE  # the place of a row that is alone and has left what is kept; see `step`
 
     def fork(self, kept: Any, count: int) -> Int64:
         """Places for so many rows, all of them after the same text: [B]."""
@@ -82,8 +83,14 @@ class Contexts(Protocol):
     def release(self, places: Int64) -> None:
         """Rows have left."""
 
-    def step(self, place: int, token: int) -> int:
-        """As `advance` for one row; NOWHERE if it did not get there."""
+    def step(self, place: int, token: int, *, may_leave: bool = False) -> int:
+        """As `advance` for one row; NOWHERE if it did not get there.
+
+        Args:
+            place: where it is; `off` only if that is where the last step has led.
+            token: what it sees.
+            may_leave: it may come to `off`, from where it goes on alone: there is no other row.
+        """
         after, moved = self.advance(np.array([place]), np.array([token]))
         return int(after[0]) if moved[0] else NOWHERE
 

@@ -5,6 +5,7 @@ What a turn costs beside the model's step matters to one row alone, and to a cal
 
 from collections.abc import Callable
 
+from serving.engine import rows as table
 from serving.engine.contexts import NOWHERE, Contexts
 from serving.engine.rows import Records
 from serving.engine.walking import Walked
@@ -27,14 +28,20 @@ def run_alone(
         walk: as that of the contexts.
         is_interrupted: whether something else is to be done first; asked after every step.
     """
-    row = live[0]
-    for _ in range(MOST):
+    row, left = live[0], live[:0]
+    for steps in range(MOST):
         if walk(live).done:
             return True
-        after = contexts.step(int(row["place"]), int(row["token"]))
+        place = int(row["place"])
+        can_end = row["max_length"] - row["length"] < MOST - steps
+        after = contexts.step(place, int(row["token"]), may_leave=bool(can_end))
+        if after == contexts.off != place:
+            left = table.copied(live)
         if after != NOWHERE:
             row["place"], row["token"] = after, -1
             row["at"] += 1
         if is_interrupted():
             break
+    if row["place"] == contexts.off:
+        live[:] = left  # what it has drawn since, it draws again, the same
     return False

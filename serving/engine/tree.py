@@ -17,17 +17,21 @@ from serving.engine.figures import TreeFigures
 from serving.engine.pool import Pool
 from serving.engine.rows import Records
 from serving.engine.sampling import Bool, Int64
-from serving.engine.stepping import StepSession
+from serving.engine.stepping import States, StepSession
 from serving.engine.storage import storage_of
 from serving.engine.walking import Known, Relief, Walked, Walker, Ways
 
 ROOT = 0
+OFF = 1
+"""The node of a row that has left the tree; it has neither states, nor children, nor a way to it."""
 WIDE = 128
 """Rows of a step at most: more take as long for each, and whoever comes meanwhile waits."""
 PRIME = 7919
 RARE, SOON = 1.0, 3
 """If a text is new and less probable than one in as many as there is room for, its state is kept only for so
 many turns after a row has come by: mostly none ever does again."""
+DOORS = 4096
+"""So many ways out of the tree are remembered: what is wanted there a second time is kept."""
 CHILD = 500
 """A state counts as used so many turns later for each child that was computed from it: where many were,
 more will be."""
@@ -46,7 +50,7 @@ class Tree(Shared):
         in_use: the nodes that rows are at, which stay.
     """
 
-    root = ROOT
+    root, off = ROOT, OFF
 
     def __init__(
         self,
@@ -81,17 +85,22 @@ class Tree(Shared):
         kept = {"node": (np.int32, ()), **self._storage.columns}
         self._slots = Pool(kept, {}, 1 + max(slots, least))
         self._slots.take(1)
-        chance = 0.0 if self._storage.is_chained else RARE / max(slots, least)
+        self._rare = RARE / max(slots, least)
+        chance = 0.0 if self._storage.is_chained else self._rare
         self._branching = branching_of(self._nodes, self._slots, WIDE, chance)
         self.walker = Walker(session.manifest.max_length)
         self._look()
         self._clock = 0
         self._cuts = 0
         self.steps = self.hits = 0
+        self._left_at = np.zeros(DOORS, np.int64)
+        self._alone: States = ()
+        self._pair = np.zeros(2, np.int64)
         self._begin(root)
 
     def _begin(self, root: Context) -> None:
-        self._nodes.take(1)
+        self._nodes.take(2)
+        self._nodes["used"][OFF] = np.iinfo(np.int64).max  # it stays
         self._known.put(slice(0, 1), root.known)
         self._nodes["chance"][ROOT] = 1.0
         (self._nodes["slot"][ROOT],) = self._slots.take(1)
@@ -130,6 +139,34 @@ class Tree(Shared):
         if plan.pairs:
             self._compute(plan)
         return self._branching.arrive()
+
+    def step(self, place: int, token: int, *, may_leave: bool = False) -> int:
+        """See Contexts."""
+        if place != OFF:
+            if not (may_leave and self._storage.is_chained and self._leaves(place, token)):
+                return super().step(place, token)
+            at = np.array([place, place])
+            self._alone = self._storage.gathered(self._nodes, self._slots, at)
+        self._pair[:] = token
+        logits, self._alone = self._session.advance(self._pair, self._alone)
+        self.steps += 1
+        self._branching.note(OFF, logits)
+        return OFF
+
+    def _leaves(self, place: int, token: int) -> bool:
+        """Whether what comes after a node is not there, too rare to be kept, and was not wanted before.
+
+        A chained state is there for as long as its node, so that nothing of a rare text can go early; and a
+        cache that is only added to needs neither be put away nor found again for the next step.
+        """
+        nodes, pair = self._nodes, place * self._vocabulary + token
+        cumulative = nodes["cumulative"][place]
+        weight = (cumulative[token] - cumulative[token - 1]) / cumulative[-1]
+        if nodes["chance"][place] * weight >= self._rare or nodes["child"][place, token] != NONE:
+            return False
+        was_here = self._left_at[pair % DOORS] == pair
+        self._left_at[pair % DOORS] = pair
+        return not was_here
 
     def _compute(self, plan: Plan) -> None:
         """Step the model where the plan says."""
