@@ -85,6 +85,8 @@ class OrtSession:
                 return self._alone(token, states)
             if not self._pays(len(token)):
                 return self.step(token, states)
+            if len(self._ready) >= MAX_BINDINGS:
+                self._ready.clear()
             ready = self._binding(len(token), states)
             self._ready[id(states)] = states, ready  # as long as it is here, no other has its id
         return ready.run(token)

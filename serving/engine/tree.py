@@ -154,7 +154,7 @@ class Tree(Shared):
         return OFF
 
     def _leaves(self, place: int, token: int) -> bool:
-        """Whether what comes after a node is not there, too rare to be kept, and was not wanted before.
+        """Whether what comes after a node is too rare to be kept, and was not wanted before.
 
         A chained state is there for as long as its node, so that nothing of a rare text can go early; and a
         cache that is only added to needs neither be put away nor found again for the next step.
@@ -162,7 +162,7 @@ class Tree(Shared):
         nodes, pair = self._nodes, place * self._vocabulary + token
         cumulative = nodes["cumulative"][place]
         weight = (cumulative[token] - cumulative[token - 1]) / cumulative[-1]
-        if nodes["chance"][place] * weight >= self._rare or nodes["child"][place, token] != NONE:
+        if nodes["chance"][place] * weight >= self._rare:
             return False
         was_here = self._left_at[pair % DOORS] == pair
         self._left_at[pair % DOORS] = pair

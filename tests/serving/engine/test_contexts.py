@@ -47,6 +47,30 @@ def test_rows_that_have_their_states_for_themselves_come_and_go_and_mix_nothing_
             assert private.logits(np.array([place])).tobytes() == plainly(session, text)
 
 
+def test_what_an_idle_row_has_seen_is_never_longer_than_a_string() -> None:
+    session = sessions(Transformer, embedding=32, heads=2)[0]
+    private = Private(session, after_boundary(session))
+    others = private.fork(private.root, 20)
+    for _ in range(LONGEST):
+        others, _ = private.advance(others, np.full(20, 1))
+    place = private.fork(private.root, 1)
+    private.release(others)
+    for number in range(LONGEST):
+        place, _ = private.advance(place, np.array([2]))
+        counts = [int(state.max()) for state in private._states if state.dtype == np.int64]
+        assert max(counts) <= LONGEST + 1
+        assert private.logits(place).tobytes() == plainly(session, [2] * (number + 1))
+    assert len(private._known.logits) == FEWEST
+
+
+def test_a_first_row_is_stepped_beside_an_idle_one() -> None:
+    session = FakeSession()
+    private = Private(session, after_boundary(session))
+    session.rows.clear()
+    private.advance(private.fork(private.root, 1), np.array([1]))
+    assert session.rows == [FEWEST]
+
+
 def test_a_row_that_is_alone_is_stepped_beside_an_idle_one_as_soon_as_the_others_are_gone() -> None:
     session = FakeSession()
     private = Private(session, after_boundary(session))

@@ -73,6 +73,15 @@ def test_steps_in_place_are_kept_ready_for_a_few_arrays_and_are_right_for_all() 
         assert states[0][0] == len(states[0]) - 1
         assert len(session._homes) <= MAX_HOMES
         assert all(len(home.bindings) <= MAX_BINDINGS for home in session._homes.values())
+        assert len(session._ready) <= MAX_BINDINGS
+    kept = session._homes.values()
+    assert all(
+        any(ready in home.bindings.values() for home in kept)
+        for _, ready in session._ready.values()
+    )
+    for _ in range(2 * MAX_BINDINGS):  # the same array, as it comes from elsewhere
+        session.advance(np.zeros(2, np.int64), (states[0][:2],))
+    assert len(session._ready) <= MAX_BINDINGS
 
 
 @pytest.mark.parametrize(
