@@ -27,9 +27,9 @@ OFF = 1
 WIDE = 128
 """Rows of a step at most: more take as long for each, and whoever comes meanwhile waits."""
 PRIME = 7919
-RARE, SOON = 1.0, 3
-"""If a text is new and less probable than one in as many as there is room for, its state is kept only for so
-many turns after a row has come by: mostly none ever does again."""
+RARE, SOON = 0.3, 3
+"""A new text is rare if its probability times the number of texts that there is room for is less than this.
+Its state is kept only for so many turns after a row has come by: mostly none ever does again."""
 DOORS = 4096
 """So many ways out of the tree are remembered: what is wanted there a second time is kept."""
 CHILD = 500
