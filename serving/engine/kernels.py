@@ -87,7 +87,7 @@ class Kernels:
 
     def fill_uniforms(self, records: Records) -> None:
         """Make the numbers that records keep for their first steps."""
-        self._fill(self._layout_at, address(records), len(records))
+        self._fill(self._layout_at, records.ctypes.data, len(records))
 
     def walk(
         self,
@@ -100,7 +100,7 @@ class Kernels:
     ) -> Walked:
         """See Walker.walk; `done` is the address of [B] bytes, which are set."""
         if records is not self._records:  # a row that is alone comes again and again
-            self._records, self._records_at = records, address(records)
+            self._records, self._records_at = records, records.ctypes.data
         what = ctypes.addressof(places), self._records_at, len(records), clock, enough
         relief_at = ctypes.addressof(relief) if relief else None
         self._walk(self._layout_at, *what, relief_at, done, self._walked_at)
@@ -172,8 +172,9 @@ _ARGUMENTS = {
 
 
 def address(array: npt.NDArray[Any]) -> int:
-    """Where an array begins; a fifth of what `array.ctypes.data` takes, if it may be written to."""
+    """Where an array begins; a third of what `array.ctypes.data` takes, but for records."""
     try:
-        return ctypes.addressof(ctypes.c_char.from_buffer(array))
+        return ctypes.addressof(ctypes.c_char.from_buffer(array.data))
     except (TypeError, ValueError):  # it may not, or lies in pieces, or is empty
-        return array.ctypes.data
+        at: int = array.ctypes.data
+        return at
