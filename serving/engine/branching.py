@@ -152,6 +152,8 @@ class Plain:
         """See Branching."""
         stay: Bool = self._nodes["used"][self.rare] >= since
         gone, self.rare = self.rare[~stay], self.rare[stay]
+        # A node that was dropped, and taken again, may be there twice.
+        gone = gone[np.sort(np.unique(gone, return_index=True)[1])]
         slots = self._nodes["slot"][gone].astype(np.int64)
         self._nodes["slot"][gone] = NONE
         held: Int64 = slots[slots != NONE]

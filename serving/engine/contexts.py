@@ -197,7 +197,7 @@ class Private(Contexts):
 
     def _advance_some(self, places: Int64, tokens: Int64) -> None:
         states = tuple(state[places] for state in self._states)
-        logits, after = self._session.advance(tokens, states)
+        logits, after = self._session.step(tokens, states)  # nothing is kept ready for new arrays
         self._own()
         self._known.put(places, known_of(logits))
         for state, value in zip(self._states, after, strict=True):

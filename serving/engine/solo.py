@@ -29,12 +29,13 @@ def run_alone(
         is_interrupted: whether something else is to be done first; asked after every step.
     """
     row, left = live[0], live[:0]
+    may_leave = not is_interrupted()
     for steps in range(MOST):
         if walk(live).done:
             return True
         place = int(row["place"])
-        can_end = row["max_length"] - row["length"] < MOST - steps
-        after = contexts.step(place, int(row["token"]), may_leave=bool(can_end))
+        can_end = row["max_length"] - row["length"] < MOST - 1 - steps
+        after = contexts.step(place, int(row["token"]), may_leave=may_leave and bool(can_end))
         if after == contexts.off != place:
             left = table.copied(live)
         if after != NOWHERE:

@@ -1,11 +1,14 @@
 """How long a model's steps take, counted as cheaply as that goes."""
 
+from collections.abc import Callable
 from time import perf_counter
 
 import numpy as np
 import numpy.typing as npt
 
 from serving.engine.stepping import States, StepSession
+
+Step = Callable[[npt.NDArray[np.int64], States], tuple[npt.NDArray[np.float32], States]]
 
 SPANS = 24
 """Ranges of duration: the one numbered k has the steps of less than 2^k microseconds."""
@@ -44,14 +47,19 @@ class TimedSession:
     def step(
         self, token: npt.NDArray[np.int64], states: States
     ) -> tuple[npt.NDArray[np.float32], States]:
-        """See StepSession; not timed, since it is not used for serving."""
-        return self._session.step(token, states)
+        """See StepSession."""
+        return self._timed(self._session.step, token, states)
 
     def advance(
         self, token: npt.NDArray[np.int64], states: States
     ) -> tuple[npt.NDArray[np.float32], States]:
         """See StepSession."""
+        return self._timed(self._session.advance, token, states)
+
+    def _timed(
+        self, take: Step, token: npt.NDArray[np.int64], states: States
+    ) -> tuple[npt.NDArray[np.float32], States]:
         begun = perf_counter()
-        after = self._session.advance(token, states)
+        after = take(token, states)
         self._clock.note(len(token), perf_counter() - begun)
         return after

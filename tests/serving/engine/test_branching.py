@@ -9,6 +9,7 @@ from serving.engine.branching import NONE, Plain
 from serving.engine.compiled_branching import Compiled
 from serving.engine.contexts import after_boundary
 from serving.engine.pool import Pool
+from serving.engine.sampling import Int64
 from serving.engine.tree import ROOT, SOON, Tree
 from serving.testing import FakeSession
 
@@ -117,6 +118,31 @@ def test_a_waiting_row_keeps_its_state_though_it_is_rare(monkeypatch: pytest.Mon
             after, moved = tree.advance(places[waits], tokens[waits])
             places[waits], waits[waits] = after, ~moved
     assert tree.steps == 3 + 9
+
+
+@pytest.mark.parametrize("is_compiled", [True, False])
+def test_no_slot_is_given_back_twice_where_rare_nodes_go_and_come_again(
+    monkeypatch: pytest.MonkeyPatch, is_compiled: bool
+) -> None:
+    if not is_compiled:
+        monkeypatch.setattr(kernels, "library", lambda: None)
+    monkeypatch.setattr("serving.engine.tree.RARE", math.inf)
+    monkeypatch.setattr("serving.engine.tree.SOON", 50)
+    held = [ROOT]
+    tree, has_twice = tree_of(1, held), False
+    give = tree._slots.give
+
+    def checked(places: Int64) -> None:
+        assert len(np.unique(places)) == len(places)
+        assert tree._slots.are_taken[places].all()
+        give(places)
+
+    monkeypatch.setattr(tree._slots, "give", checked)
+    for seed in range(80):
+        grow(tree, held, 4, seed)
+        rare = tree._branching.rare
+        has_twice = has_twice or len(np.unique(rare)) < len(rare)
+    assert has_twice
 
 
 def test_no_more_pairs_are_planned_than_there_are_buckets_for() -> None:
