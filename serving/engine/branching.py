@@ -7,7 +7,6 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from serving.engine import kernels
 from serving.engine.pool import Pool
 from serving.engine.sampling import Bool, Float32, Float64, Int64
 from serving.engine.walking import Known, known_of
@@ -158,13 +157,3 @@ class Plain:
         self._nodes["slot"][gone] = NONE
         held: Int64 = slots[slots != NONE]
         return held
-
-
-def branching_of(nodes: Pool, slots: Pool, wide: int, chance: float) -> Branching:
-    """By compiled loops, if there are any."""
-    library = kernels.library()
-    if library is None:
-        return Plain(nodes, slots, wide, chance)
-    from serving.engine.compiled_branching import Compiled
-
-    return Compiled(library, nodes, slots, wide, chance)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from serving.engine import kernels
-from serving.engine.branching import Plan
+from serving.engine.branching import Branching, Plain, Plan
 from serving.engine.kernels import address
 from serving.engine.pool import Pool
 from serving.engine.sampling import Bool, Edges, Float32, Int64
@@ -86,8 +86,8 @@ class Compiled:
         if seen is not nodes["child"] or kept is not slots["node"]:
             self._looked_at = nodes["child"], slots["node"]
             for name in _COLUMNS:
-                setattr(self._nodes, name, address(nodes[name]))
-            self._nodes.node = address(slots["node"])
+                setattr(self._nodes, name, nodes.at(name))
+            self._nodes.node = slots.at("node")
 
     def plan(self, places: Int64, tokens: Int64, clock: int, first: int) -> Plan:
         """See Branching."""
@@ -156,3 +156,10 @@ class Compiled:
         some = self._at[0], address(self._rare), self._are_rare
         self._are_rare = self._library.spare(*some, since, *where)
         return gone[: are_gone.value]
+
+
+def branching_of(nodes: Pool, slots: Pool, wide: int, chance: float) -> Branching:
+    """By compiled loops, if there are any."""
+    how = nodes, slots, wide, chance
+    library = kernels.library()
+    return Plain(*how) if library is None else Compiled(library, *how)

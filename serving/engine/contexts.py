@@ -11,13 +11,11 @@ import numpy.typing as npt
 
 from serving.engine.rows import Records
 from serving.engine.sampling import Bool, Float32, Int64
-from serving.engine.stepping import States, StepSession, initial_states
+from serving.engine.stepping import FEWEST, States, StepSession, initial_states
 from serving.engine.walking import Known, Relief, Walked, Walker, known_of
 from serving.errors import ServingError
 from serving.vocabulary import BOUNDARY
 
-FEWEST = 2
-"""Rows that a step has at least: one that is alone is stepped beside one that nobody has."""
 NOWHERE = -1
 """No place, where one is meant."""
 
@@ -221,7 +219,7 @@ class Private(Contexts):
             state[slots] = value
 
     def _closed_up(self, places: Int64) -> Int64:
-        """Without the slots that nobody has, where they are many."""
+        """Without the slots that nobody has, where they are many; one that is alone keeps one of them."""
         if len(self._free) * 4 <= len(self._known.logits) or len(self._known.logits) <= FEWEST:
             return places
         idle = np.array(self._free[: max(FEWEST - len(places), 0)], np.int64)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from serving.engine.kernels import address
 from serving.engine.sampling import Bool, Int64
 
 Column = tuple[Any, tuple[int, ...]]
@@ -39,9 +40,17 @@ class Pool:
         self._free = np.zeros(0, np.int64)  # a stack, of which the first `_spare` count
         self._spare = 0
         self._high = 0  # no place from here on was ever taken
+        self._at: dict[str, int] = {}
 
     def __getitem__(self, name: str) -> npt.NDArray[Any]:
         return self._arrays[name]
+
+    def at(self, name: str) -> int:
+        """Where a column begins in memory, until the pool grows."""
+        found = self._at.get(name)
+        if found is None:
+            found = self._at[name] = address(self[name])
+        return found
 
     def __len__(self) -> int:
         return self._high - self._spare
@@ -77,6 +86,7 @@ class Pool:
 
     def _grow(self, used: int, length: int) -> None:
         self._length = length
+        self._at.clear()
         for name, array in self._arrays.items():
             self._arrays[name] = _zeros(length, (array.dtype, array.shape[1:]))
             self._arrays[name][:used] = array[:used]

@@ -13,22 +13,16 @@ import numpy.typing as npt
 from serving.engine import devices
 from serving.engine.arithmetic import arithmetic
 from serving.engine.kernels import address
-from serving.engine.stepping import Array, States, initial_states
+from serving.engine.stepping import FEWEST, Array, States, initial_states
 from serving.errors import BadModel, NoDevice
 from serving.manifest import KEY, Manifest, StateSpec
 from serving.placement import CPU, Placement
 
 Signature = dict[str, tuple[str, tuple[int, ...]]]  # tensor's name to dtype and shape
 
-MIN_ROWS = 2
-"""Kernels may round differently for a single row (`RNN` does), so no step ever has just one."""
-
 MAX_HOMES = 3
 MAX_BINDINGS = 512
 """Steps that are kept ready: for so many arrays, and for each of them for so many numbers of rows."""
-
-FEW = 2
-"""Rows up to which that pays though nothing is in place: to hand arrays over takes as long as their step."""
 
 _ONNX_TYPES = {
     "float32": "tensor(float)",
@@ -52,7 +46,7 @@ class OrtSession:
             and outputs are not those that the manifest names.
     """
 
-    def __init__(self, model: bytes, threads: int = 1, min_rows: int = MIN_ROWS) -> None:
+    def __init__(self, model: bytes, threads: int = 1, min_rows: int = FEWEST) -> None:
         self.min_rows = min_rows
         self.arithmetic = arithmetic(Placement(CPU, threads))
         self._session, self.manifest = load(model, CPU, devices.session_options(threads))
@@ -92,10 +86,13 @@ class OrtSession:
         return ready.run(token)
 
     def _pays(self, rows: int) -> bool:
-        """Whether a step of so many rows is worth being kept ready."""
+        """Whether a step of so many rows is worth being kept ready.
+
+        Where nothing is in place, that of the fewest alone: to hand arrays over takes as long as it.
+        """
         specs = self.manifest.states
         return rows >= self.min_rows and (
-            any(spec.in_place for spec in specs) or (rows <= FEW and bool(specs))
+            any(spec.in_place for spec in specs) or (rows <= FEWEST and bool(specs))
         )
 
     def _binding(self, rows: int, states: States) -> "Binding":

@@ -11,6 +11,9 @@ from serving.manifest import Manifest, StateSpec
 Array = npt.NDArray[Any]
 States = tuple[Array, ...]
 
+FEWEST = 2
+"""Rows that a step has: kernels may round differently for a single one (`RNN` does)."""
+
 
 class StepSession(Protocol):
     """What the engine needs of a model; `serving.testing` has one without onnxruntime.

@@ -8,7 +8,6 @@ then, and nothing is copied that was not written.
 import ctypes
 import math
 from collections.abc import Sequence
-from operator import is_not
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,12 +16,9 @@ from serving.engine import kernels
 from serving.engine.kernels import Piece, address
 from serving.engine.pool import Column, Pool
 from serving.engine.sampling import Int64
-from serving.engine.stepping import Array, States
+from serving.engine.stepping import FEWEST, Array, States
 from serving.errors import ServingError
 from serving.manifest import Manifest, StateSpec
-
-FEW = 2
-"""Rows of which it matters how long it takes to find out where their states are."""
 
 
 class Storage(Protocol):
@@ -118,8 +114,6 @@ class Packed:
         self.columns: dict[str, Column] = {"added": (np.uint8, (self.slot_bytes,))}
         self._row_bytes = [spec.bytes_per_row for spec in specs]
         self._scratch = Scratch(specs)
-        self._columns: tuple[Array, ...] = (np.zeros(0),) * 3
-        self._at: tuple[int, ...] = ()
         self._checked_last: tuple[States | None, Any] = (None, None)
 
     def gathered(self, nodes: Pool, slots: Pool, places: Int64) -> States:
@@ -133,7 +127,7 @@ class Packed:
         known, at = self._checked_last
         if known is not states:
             at = self._checked(states, len(places))
-            if len(places) <= FEW:  # lest what a large step gave be kept until the next
+            if len(places) <= FEWEST:  # lest what a large step gave be kept until the next
                 self._checked_last = states, at
         self._call(self._put, nodes, slots, places, at)
 
@@ -145,11 +139,9 @@ class Packed:
         return addresses(states)
 
     def _call(self, what: Any, nodes: Pool, slots: Pool, places: Int64, states: Any) -> None:
-        columns = (slots["added"], nodes["parent"], nodes["slot"])
-        if any(map(is_not, columns, self._columns)):  # a pool has grown
-            self._columns, self._at = columns, tuple(map(address, columns))
         pieces = self._pieces, len(self._pieces), self.slot_bytes
-        what(*pieces, *self._at, address(places), len(places), states)
+        columns = slots.at("added"), nodes.at("parent"), nodes.at("slot")
+        what(*pieces, *columns, address(places), len(places), states)
 
 
 def _pieces(specs: Sequence[StateSpec], *, is_chained: bool) -> tuple[list[Piece], int]:

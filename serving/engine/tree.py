@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from serving.engine.branching import NONE, Plan, branching_of
+from serving.engine.branching import NONE, Plan
+from serving.engine.compiled_branching import branching_of
 from serving.engine.contexts import Context, Shared
 from serving.engine.figures import TreeFigures
 from serving.engine.pool import Pool

@@ -4,9 +4,9 @@ import random
 import numpy as np
 import pytest
 
-from serving.engine import branching, kernels
+from serving.engine import kernels
 from serving.engine.branching import NONE, Plain
-from serving.engine.compiled_branching import Compiled
+from serving.engine.compiled_branching import Compiled, branching_of
 from serving.engine.contexts import after_boundary
 from serving.engine.pool import Pool
 from serving.engine.sampling import Int64
@@ -148,7 +148,7 @@ def test_no_slot_is_given_back_twice_where_rare_nodes_go_and_come_again(
 def test_no_more_pairs_are_planned_than_there_are_buckets_for() -> None:
     with pytest.raises(AssertionError):
         Compiled(kernels.library(), *_pools(), wide=10_000, chance=0.0)
-    assert isinstance(branching.branching_of(*_pools(), wide=256, chance=0.0), Compiled)
+    assert isinstance(branching_of(*_pools(), wide=256, chance=0.0), Compiled)
 
 
 def _pools() -> tuple[Pool, Pool]:

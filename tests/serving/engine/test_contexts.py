@@ -3,8 +3,8 @@ import random
 import numpy as np
 import pytest
 
-from serving.engine.contexts import FEWEST, Private, after_boundary
-from serving.engine.stepping import StepSession, initial_states
+from serving.engine.contexts import Private, after_boundary
+from serving.engine.stepping import FEWEST, StepSession, initial_states
 from serving.testing import FakeSession
 from tests.trainer.test_transformer_graph import LONGEST, sessions
 from trainer.models.transformer import Transformer
