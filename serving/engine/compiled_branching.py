@@ -61,6 +61,7 @@ class Compiled:
         self._new_at = tuple(map(address, new))
         self._edges = Edges(np.empty((wide, size)), np.empty(wide))
         self._edges_at = tuple(map(address, self._edges))
+        self._some: dict[int, Edges] = {}  # the first of them
         self._rare = np.zeros(4 * wide, np.int64)
         self._are_rare = 0
         self._logits, self._logits_at = np.zeros((0, size), np.float32), 0
@@ -126,7 +127,8 @@ class Compiled:
         if logits is not self._logits:
             self._logits = logits = np.ascontiguousarray(logits, np.float32)
             self._logits_at = address(logits)
-        edges = Edges(*(column[:count] for column in self._edges))
+        if (edges := self._some.get(count)) is None:
+            edges = self._some[count] = Edges(*(column[:count] for column in self._edges))
         kernels.fill_edges(self._library, self._logits_at, edges, self._edges_at)
         return edges
 

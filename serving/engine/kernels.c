@@ -36,12 +36,6 @@ typedef struct {
     int64_t *used;                  /* [N] */
 } Places;
 
-typedef struct {
-    int64_t hits;                   /* characters that rows saw without a step */
-    int64_t done;                   /* rows that are done */
-    int64_t unchosen;               /* rows that are to be chosen for otherwise */
-} Walked;
-
 /* Rows that take the places of those that are done. */
 typedef struct {
     const char *records;            /* complete but, with `fresh`, for their places */
@@ -52,6 +46,21 @@ typedef struct {
                                        their places, which then are those of the rows before them */
     int64_t used;                   /* how many of the records */
 } Relief;
+
+/* A walk: what is given, and what comes of it. */
+typedef struct {
+    const Layout *layout;
+    const Places *places;
+    char *records;
+    int64_t count;                  /* of records */
+    int64_t clock, enough;
+    Relief *relief;                 /* null for none */
+    uint8_t *are_done;              /* gets one byte a row */
+    int64_t hits;                   /* tokens that rows saw without a step */
+    int64_t done;                   /* rows that are done */
+    int64_t unchosen;               /* rows that are to be chosen for otherwise */
+    int64_t relieved;               /* rows whose places others have taken */
+} Walk;
 
 #define FIELD(type, name) ((type *)(record + layout->name))
 
@@ -176,33 +185,35 @@ static int relieve(const Layout *layout, const Places *places, char *record, Rel
     return draw(layout, relief->fresh, 0, record);
 }
 
-/* See Walker.walk. No row sees another token when `enough` were seen. `done` gets one byte a row; `relief` may
- * be null. */
-void walk(const Layout *layout, const Places *places, char *records, int64_t count, int64_t clock,
-          int64_t enough, Relief *relief, uint8_t *done, Walked *walked)
+/* See Walker.walk. No row sees another token when `enough` were seen. */
+void walk(Walk *walk)
 {
-    walked->hits = walked->done = walked->unchosen = 0;
-    for (int64_t row = 0; row < count; row++) {
-        char *record = records + row * layout->size;
+    const Layout *layout = walk->layout;
+    Relief *relief = walk->relief;
+    const int64_t used = relief ? relief->used : 0;
+    walk->hits = walk->done = walk->unchosen = 0;
+    for (int64_t row = 0; row < walk->count; row++) {
+        char *record = walk->records + row * layout->size;
         const int64_t *token = FIELD(int64_t, token);
-        done[row] = 0;
+        int ended = 0;
         if (relief)
             relief->are_new[row] = 0;
         do {
             if (*token < 0) {
                 if (!*FIELD(uint8_t, simple)) {
-                    walked->unchosen++;
+                    walk->unchosen++;
                     break;
                 }
-                int ended = draw(layout, places, *FIELD(int64_t, place), record);
+                ended = draw(layout, walk->places, *FIELD(int64_t, place), record);
                 while (ended && relief && relief->used < relief->count) {
-                    ended = relieve(layout, places, record, relief);
+                    ended = relieve(layout, walk->places, record, relief);
                     relief->are_new[row] = 1;
                 }
-                done[row] = (uint8_t)ended;
-                walked->done += ended;
             }
-        } while (!done[row] && walked->hits < enough && see(layout, places, record, clock) &&
-                 ++walked->hits);
+        } while (!ended && walk->hits < walk->enough && see(layout, walk->places, record, walk->clock) &&
+                 ++walk->hits);
+        walk->are_done[row] = (uint8_t)ended;
+        walk->done += ended;
     }
+    walk->relieved = relief ? relief->used - used : 0;
 }

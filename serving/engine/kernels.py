@@ -56,10 +56,15 @@ class Relief(ctypes.Structure):
     ]
 
 
-class Walked(ctypes.Structure):
-    """What has come of a walk; see kernels.c."""
+class Walk(ctypes.Structure):
+    """A walk, what is given and what comes of it; see kernels.c."""
 
-    _fields_ = [(name, ctypes.c_int64) for name in ("hits", "done", "unchosen")]
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("layout", "places", "records")),
+        *((name, ctypes.c_int64) for name in ("count", "clock", "enough")),
+        *((name, ctypes.c_void_p) for name in ("relief", "are_done")),
+        *((name, ctypes.c_int64) for name in ("hits", "done", "unchosen", "relieved")),
+    ]
 
 
 class Piece(ctypes.Structure):
@@ -74,37 +79,33 @@ class Kernels:
     Args:
         library: that was compiled.
         longest: the longest text that a record has room for.
+
+    Attributes:
+        given: the next walk; what stays the same from walk to walk need not be given again.
     """
 
     def __init__(self, library: Any, longest: int) -> None:
         self._walk, self._fill = library.walk, library.fill_uniforms
         self._layout = layout_of(record_type(longest))
-        self._walked = Walked()
-        self._records: Records | None = None
-        self._records_at = 0
         self._layout_at = ctypes.addressof(self._layout)
-        self._walked_at = ctypes.addressof(self._walked)
+        self._records: Records | None = None
+        self.given = Walk(layout=self._layout_at)
+        self._given_at = ctypes.addressof(self.given)
 
     def fill_uniforms(self, records: Records) -> None:
         """Make the numbers that records keep for their first steps."""
         self._fill(self._layout_at, records.ctypes.data, len(records))
 
-    def walk(
-        self,
-        places: Places,
-        records: Records,
-        clock: int,
-        enough: int,
-        relief: Relief | None,
-        done: int,
-    ) -> Walked:
-        """See Walker.walk; `done` is the address of [B] bytes, which are set."""
+    def walk(self, records: Records, clock: int, relief: Relief | None) -> Walk:
+        """See Walker.walk."""
+        given = self.given
         if records is not self._records:  # a row that is alone comes again and again
-            self._records, self._records_at = records, records.ctypes.data
-        what = ctypes.addressof(places), self._records_at, len(records), clock, enough
-        relief_at = ctypes.addressof(relief) if relief else None
-        self._walk(self._layout_at, *what, relief_at, done, self._walked_at)
-        return self._walked
+            self._records = records
+            given.records, given.count = records.ctypes.data, len(records)
+        given.clock = clock
+        given.relief = ctypes.addressof(relief) if relief else None
+        self._walk(self._given_at)
+        return given
 
 
 def edges(library: Any, logits: Float32) -> Edges:
@@ -160,7 +161,7 @@ _ARGUMENTS = {
     "fill_uniforms": "ppn",
     "centre": "pnnpp",
     "accumulate": "pnn",
-    "walk": "pppnnnppp",
+    "walk": "p",
     "plan": "ppnnnpp",
     "enter": "ppppnpppdp",
     "arrive": "ppnppp",

@@ -50,16 +50,13 @@ class Relieving:
         if self._under_way is None:
             return self._contexts.walk(live)
         entry, relief = self._under_way
-        before = relief.used
         walked = self._contexts.walk(live, relief)
-        if relief.used > before:
-            self._count(entry, relief.used - before)
-        if relief.waiting >= AT_ONCE or relief.is_used_up or self._is_due():
+        if walked.relieved:
+            self._count(entry, walked.relieved)
+        is_much = walked.relieved and (relief.waiting >= AT_ONCE or relief.is_used_up)
+        if is_much or perf_counter() - self._told_at >= WHILE:
             self.tell()
         return walked
-
-    def _is_due(self) -> bool:
-        return perf_counter() - self._told_at >= WHILE
 
     def _next(self) -> tuple[DrawEntry, Relief] | None:
         """Drafts of the only job that there is, if it wants more than there are rows."""

@@ -28,21 +28,22 @@ def run_alone(
         walk: as that of the contexts.
         is_interrupted: whether something else is to be done first; asked after every step.
     """
-    row, left = live[0], live[:0]
-    may_leave = not is_interrupted()
+    place, token, at = live["place"], live["token"], live["at"]  # [1]; an element of a row costs twice as much
+    length, longest = live["length"], live["max_length"]
+    left, may_leave = live[:0], not is_interrupted()
     for steps in range(MOST):
         if walk(live).done:
             return True
-        place = int(row["place"])
-        can_end = row["max_length"] - row["length"] < MOST - 1 - steps
-        after = contexts.step(place, int(row["token"]), may_leave=may_leave and bool(can_end))
-        if after == contexts.off != place:
+        before = place.item()
+        can_end = longest.item() - length.item() < MOST - 1 - steps
+        after = contexts.step(before, token.item(), may_leave=may_leave and can_end)
+        if after == contexts.off != before:
             left = table.copied(live)
         if after != NOWHERE:
-            row["place"], row["token"] = after, -1
-            row["at"] += 1
+            place[0], token[0] = after, -1
+            at[0] += 1
         if is_interrupted():
             break
-    if row["place"] == contexts.off:
+    if place.item() == contexts.off:
         live[:] = left  # what it has drawn since, it draws again, the same
     return False

@@ -111,6 +111,7 @@ class Packed:
         self._gather, self._put = library.gather, library.put
         pieces, self.slot_bytes = _pieces(specs, is_chained=is_chained)
         self._pieces = (Piece * len(pieces))(*pieces)
+        self._about = ctypes.addressof(self._pieces), len(pieces), self.slot_bytes
         self.columns: dict[str, Column] = {"added": (np.uint8, (self.slot_bytes,))}
         self._row_bytes = [spec.bytes_per_row for spec in specs]
         self._scratch = Scratch(specs)
@@ -139,9 +140,8 @@ class Packed:
         return addresses(states)
 
     def _call(self, what: Any, nodes: Pool, slots: Pool, places: Int64, states: Any) -> None:
-        pieces = self._pieces, len(self._pieces), self.slot_bytes
         columns = slots.at("added"), nodes.at("parent"), nodes.at("slot")
-        what(*pieces, *columns, address(places), len(places), states)
+        what(*self._about, *columns, address(places), len(places), states)
 
 
 def _pieces(specs: Sequence[StateSpec], *, is_chained: bool) -> tuple[list[Piece], int]:

@@ -41,25 +41,16 @@ class TimedSession:
     def __init__(self, session: StepSession, clock: StepClock) -> None:
         self.manifest = session.manifest
         self.arithmetic = session.arithmetic
-        self._session = session
-        self._clock = clock
+        self.step, self.advance = (_timed(take, clock) for take in (session.step, session.advance))
 
-    def step(
-        self, token: npt.NDArray[np.int64], states: States
-    ) -> tuple[npt.NDArray[np.float32], States]:
-        """See StepSession."""
-        return self._timed(self._session.step, token, states)
 
-    def advance(
-        self, token: npt.NDArray[np.int64], states: States
-    ) -> tuple[npt.NDArray[np.float32], States]:
-        """See StepSession."""
-        return self._timed(self._session.advance, token, states)
-
-    def _timed(
-        self, take: Step, token: npt.NDArray[np.int64], states: States
+def _timed(take: Step, clock: StepClock) -> Step:
+    def timed(
+        token: npt.NDArray[np.int64], states: States
     ) -> tuple[npt.NDArray[np.float32], States]:
         begun = perf_counter()
         after = take(token, states)
-        self._clock.note(len(token), perf_counter() - begun)
+        clock.note(len(token), perf_counter() - begun)
         return after
+
+    return timed

@@ -106,6 +106,7 @@ class Walked(NamedTuple):
     done: int  # how many
     unchosen: int  # how many have no token, not being simple
     hits: int  # tokens that were seen without a step
+    relieved: int = 0  # how many rows have left their places to others
     are_new: Bool | None = None  # [B], which rows are others now; None if none is
 
 
@@ -128,8 +129,11 @@ class Walker:
         self._places = Places()
         self._kept: Known | None = None
         self._fresh = Places()
-        self._are_done = self._are_new = np.zeros(0, np.bool_)
-        self._done_at = self._new_at = 0
+        self._flags = np.zeros((2, 0), np.bool_)
+        self._are_done, self._are_new = self._flags
+        self._new_at = 0
+        if self._kernels:
+            self._kernels.given.enough = ENOUGH
 
     def fill_uniforms(self, records: Records) -> None:
         """Make the numbers that records keep for their first steps."""
@@ -162,20 +166,29 @@ class Walker:
         if not self._kernels:
             return _walk_plainly(live, known, ways, clock)
         self._look_at(known, ways)
-        if len(self._are_done) < len(live):
-            self._are_done, self._are_new = np.zeros((2, len(live)), np.bool_)
-            self._done_at, self._new_at = self._are_done.ctypes.data, self._are_new.ctypes.data
-        before = relief.used if relief else 0
+        if len(self._are_done) != len(live):
+            self._show(len(live))
         given = self._given(relief, ways) if relief else None
-        walked = self._kernels.walk(self._places, live, clock, ENOUGH, given, self._done_at)
-        are_done = self._are_done[: len(live)]
-        has_new = relief is not None and relief.used > before
-        are_new = self._are_new[: len(live)] if has_new else None
-        return Walked(are_done, walked.done, walked.unchosen, walked.hits, are_new)
+        walked = self._kernels.walk(live, clock, given)
+        relieved = walked.relieved
+        are_new = self._are_new if relieved else None
+        return Walked(self._are_done, walked.done, walked.unchosen, walked.hits, relieved, are_new)
+
+    def _show(self, rows: int) -> None:
+        """The flags of so many rows."""
+        if self._flags.shape[1] < rows:
+            assert self._kernels
+            self._flags = np.zeros((2, rows), np.bool_)
+            self._kernels.given.are_done, self._new_at = (row.ctypes.data for row in self._flags)
+        self._are_done, self._are_new = self._flags[:, :rows]
 
     def _look_at(self, known: Known, ways: Ways | None) -> None:
         if known is not self._known:
             self._known, self._places = known, _places(known, ways)
+            at = self._places.cumulative, self._places.log_partition
+            self._learnt = self._places.logits, sampling.Edges(*known[1:]), at
+            if self._kernels:
+                self._kernels.given.places = ctypes.addressof(self._places)
 
     def learn(self, known: Known, logits: Float32) -> None:
         """Set what is known at all of the places that have no ways, by their logits: [N, V]."""
@@ -183,9 +196,8 @@ class Walker:
             known.put(slice(None), known_of(logits))
             return
         self._look_at(known, None)
-        at = self._places.cumulative, self._places.log_partition
         known.logits[:] = logits
-        kernels.fill_edges(self._library, self._places.logits, sampling.Edges(*known[1:]), at)
+        kernels.fill_edges(self._library, *self._learnt)
 
     def _given(self, relief: Relief, ways: Ways | None) -> kernels.Relief:
         """A relief for this walk."""
