@@ -127,6 +127,7 @@ class Walker:
         self.relieves = self._kernels is not None
         self._known: Known | None = None
         self._places = Places()
+        self._learnt: tuple[int, sampling.Edges, tuple[int, int]]  # what is learnt goes there
         self._kept: Known | None = None
         self._fresh = Places()
         self._flags = np.zeros((2, 0), np.bool_)

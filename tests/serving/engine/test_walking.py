@@ -143,6 +143,7 @@ def test_rows_of_a_relief_go_the_way_that_they_would_go_on_their_own(
     relief = relief_of(scene.longest, count, scene.known)
     walked = walker.walk(live, scene.known, ways, 1, relief)
     assert relief.is_used_up or not walked.are_done.any()
+    assert walked.relieved == relief.used
     is_new = live["owner"] == RELIEVER
     assert np.array_equal(
         is_new, np.zeros_like(is_new) if walked.are_new is None else walked.are_new
@@ -165,9 +166,11 @@ def test_rows_of_a_relief_go_the_way_that_they_would_go_on_their_own(
 def test_what_a_relief_has_done_is_told_once() -> None:
     known, walker = known_of(np.zeros((1, VOCABULARY), np.float32)), Walker(3)
     relief, live, told = relief_of(3, 9, known), relief_of(3, 2, known).records, list[int]()
+    relieved = 0
     while not relief.is_used_up:
         live["token"] = -1
-        walker.walk(live, known, relief=relief)
+        relieved += walker.walk(live, known, relief=relief).relieved
+        assert relief.used == relieved
         assert relief.used == len(told) + relief.waiting
         told += relief.done()["index"].tolist()
         assert relief.waiting == 0
