@@ -28,7 +28,8 @@ def run_alone(
         walk: as that of the contexts.
         is_interrupted: whether something else is to be done first; asked after every step.
     """
-    place, token, at = live["place"], live["token"], live["at"]  # [1]: elements of rows cost twice as much
+    # Columns, [1], since an element of a row costs twice as much.
+    place, token, at = live["place"], live["token"], live["at"]
     length, longest = live["length"], live["max_length"]
     left, may_leave = live[:0], not is_interrupted()
     for steps in range(MOST):
