@@ -185,11 +185,11 @@ class Walker:
 
     def _look_at(self, known: Known, ways: Ways | None) -> None:
         if known is not self._known:
+            assert self._kernels
             self._known, self._places = known, _places(known, ways)
             at = self._places.cumulative, self._places.log_partition
             self._learnt = self._places.logits, sampling.Edges(*known[1:]), at
-            if self._kernels:
-                self._kernels.given.places = ctypes.addressof(self._places)
+            self._kernels.given.places = ctypes.addressof(self._places)
 
     def learn(self, known: Known, logits: Float32) -> None:
         """Set what is known at all of the places that have no ways, by their logits: [N, V]."""

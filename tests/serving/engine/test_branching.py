@@ -36,6 +36,13 @@ def grow(tree: Tree, held: list[int], walks: int, seed: int) -> None:
                 places[waits], waits[waits] = after, ~moved
 
 
+@pytest.fixture(params=["compiled", "plain"])
+def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trees grow by the loops in C, and by numpy."""
+    if request.param == "plain":
+        monkeypatch.setattr(kernels, "library", lambda: None)
+
+
 @pytest.mark.parametrize("budget", [1, 20_000, 64 << 20])
 def test_the_loops_in_c_grow_the_tree_that_numpy_grows(
     monkeypatch: pytest.MonkeyPatch, budget: int
@@ -60,12 +67,8 @@ def test_the_loops_in_c_grow_the_tree_that_numpy_grows(
     assert np.array_equal(compiled._branching.rare, plain._branching.rare)
 
 
-@pytest.mark.parametrize("is_compiled", [True, False])
-def test_a_node_has_the_chance_that_a_string_comes_by(
-    monkeypatch: pytest.MonkeyPatch, is_compiled: bool
-) -> None:
-    if not is_compiled:
-        monkeypatch.setattr(kernels, "library", lambda: None)
+@pytest.mark.usefixtures("either_way")
+def test_a_node_has_the_chance_that_a_string_comes_by() -> None:
     held = [ROOT]
     tree = tree_of(64 << 20, held)
     place, wanted = tree.fork(tree.root, 1), 1.0
@@ -76,12 +79,10 @@ def test_a_node_has_the_chance_that_a_string_comes_by(
         assert tree._nodes["chance"][place[0]] == pytest.approx(wanted, rel=1e-12)
 
 
-@pytest.mark.parametrize("is_compiled", [True, False])
+@pytest.mark.usefixtures("either_way")
 def test_a_rare_state_stays_for_as_long_as_a_row_may_need_it_and_comes_back_to_stay(
-    monkeypatch: pytest.MonkeyPatch, is_compiled: bool
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if not is_compiled:
-        monkeypatch.setattr(kernels, "library", lambda: None)
     monkeypatch.setattr("serving.engine.tree.RARE", math.inf)
     held = [ROOT]
     tree = tree_of(64 << 20, held)
@@ -120,12 +121,10 @@ def test_a_waiting_row_keeps_its_state_though_it_is_rare(monkeypatch: pytest.Mon
     assert tree.steps == 3 + 9
 
 
-@pytest.mark.parametrize("is_compiled", [True, False])
+@pytest.mark.usefixtures("either_way")
 def test_no_slot_is_given_back_twice_where_rare_nodes_go_and_come_again(
-    monkeypatch: pytest.MonkeyPatch, is_compiled: bool
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if not is_compiled:
-        monkeypatch.setattr(kernels, "library", lambda: None)
     monkeypatch.setattr("serving.engine.tree.RARE", math.inf)
     monkeypatch.setattr("serving.engine.tree.SOON", 50)
     held = [ROOT]
