@@ -3,7 +3,9 @@
 Traced operator by operator, a step spends its time on copying the cache and on starting small kernels.
 onnxruntime has an operator for attention with a cache (GroupQueryAttention), which reads and writes no more
 of the cache than the string is long, in place if it may, and one for a residual sum with the normalisation
-after it. The export's gate compares the graph with PyTorch like any other.
+after it: for RMS norms, since its twin for layer norms goes through a row one number after the other, each
+waiting for the last, which took a quarter of a step.
+The export's gate compares the graph with PyTorch like any other.
 """
 
 from typing import Any
@@ -15,6 +17,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from trainer.models.rms_norms import with_rms_norms
 from trainer.models.transformer import Block, FeedForward, Transformer
 from trainer.models.transformer_modern import RotaryAttention, SwiGLU, rotary_angles
 
@@ -50,37 +53,30 @@ class Builder:
         self.nodes.append(node)
         return outputs[0]
 
-    def linear(self, x: str, layer: nn.Linear) -> str:
+    def linear(self, x: str, layer: nn.Linear, outputs: list[str] | None = None) -> str:
         """`layer` of x [B, in]: [B, out]."""
         weight, *bias = map(self.constant, layer.parameters())
-        return self.add("Gemm", [x, weight, *bias], transB=1)
+        return self.add("Gemm", [x, weight, *bias], outputs, transB=1)
 
-    def norm(self, x: str, norm: nn.Module) -> str:
-        """`norm` of x [B, E]."""
-        weight, *bias = map(self.constant, norm.parameters())
-        if _has_mean(norm):
-            return self.add("LayerNormalization", [x, weight, *bias], epsilon=_epsilon(norm))
-        last = self.constant(np.array([-1]))
-        square = self.add("ReduceMean", [self.add("Mul", [x, x]), last])  # [B, 1]
-        epsilon = self.constant(np.array(_epsilon(norm), np.float32))
-        scale = self.add("Sqrt", [self.add("Add", [square, epsilon])])
-        return self.add("Mul", [self.add("Div", [x, scale]), weight])
+    def norm(self, x: str, norm: nn.RMSNorm) -> str:
+        """`norm` of x [B, E]; as that of x + x, where squares are four times as large, epsilon too."""
+        return self.sum_and_norm(x, x, norm, scale=4)[1]
 
-    def sum_and_norm(self, x: str, branch: str, norm: nn.Module) -> tuple[str, str]:
+    def sum_and_norm(
+        self, x: str, branch: str, norm: nn.RMSNorm, scale: float = 1
+    ) -> tuple[str, str]:
         """X + branch, and `norm` of it: [B, E] each."""
         total, normed = f"s{len(self.nodes)}", f"n{len(self.nodes)}"
-        operator = (
-            "SkipLayerNormalization" if _has_mean(norm) else "SkipSimplifiedLayerNormalization"
-        )
-        inputs = [branch, x, *map(self.constant, norm.parameters())]
+        inputs = [branch, x, self.constant(norm.weight)]
         outputs = [normed, "", "", total]
-        self.add(operator, inputs, outputs, CONTRIB, epsilon=_epsilon(norm))
+        operator, epsilon = "SkipSimplifiedLayerNormalization", scale * _epsilon(norm)
+        self.add(operator, inputs, outputs, CONTRIB, epsilon=epsilon)
         return total, normed
 
 
 def step_graph(model: Transformer) -> onnx.ModelProto:
     """The step graph of a Transformer; its caches may be updated in place."""
-    build = Builder()
+    model, build = with_rms_norms(model), Builder()
     position = build.add("Squeeze", ["position_in", build.constant(np.array([1]))])  # [B]
     build.add("Add", ["position_in", build.constant(np.array([[1]]))], ["position_out"])
     places = [
@@ -88,18 +84,18 @@ def step_graph(model: Transformer) -> onnx.ModelProto:
         build.constant(np.array(model.length, np.int32)),
     ]
     x = build.add("Gather", [build.constant(model.embedding.weight), "token"])  # [B, E]
+    blocks: list[Any] = list(model.blocks)
+    norms: list[Any] = [*(block.before_attention for block in blocks), model.norm]
     if isinstance(model.positions, nn.Embedding):
         table = build.constant(model.positions.weight)
-        x = build.add("Add", [x, build.add("Gather", [table, position])])
-    blocks: list[Block] = list(model.blocks)  # type: ignore[arg-type]
-    norms = [*(block.before_attention for block in blocks[1:]), model.norm]
-    normed = build.norm(x, blocks[0].before_attention)
-    for layer, (block, after) in enumerate(zip(blocks, norms, strict=True)):
+        x, normed = build.sum_and_norm(x, build.add("Gather", [table, position]), norms[0])
+    else:
+        normed = build.norm(x, norms[0])
+    for layer, (block, after) in enumerate(zip(blocks, norms[1:], strict=True)):
         branch = _attention(build, normed, block, layer, places, model.length)
         x, normed = build.sum_and_norm(x, branch, block.before_feed_forward)
         x, normed = build.sum_and_norm(x, _feed_forward(build, normed, block.feed_forward), after)
-    weight = build.constant(model.head.weight.T)
-    build.add("MatMul", [normed, weight], ["logits"])
+    build.linear(normed, model.head, ["logits"])
     return _model(build, model)
 
 
@@ -139,14 +135,9 @@ def _feed_forward(build: Builder, x: str, network: nn.Module) -> str:
     return build.linear(inner, network.leave)
 
 
-def _has_mean(norm: nn.Module) -> bool:
-    return isinstance(norm, nn.LayerNorm)
-
-
-def _epsilon(norm: nn.Module) -> float:
-    """What is added to the variance; an RMS norm takes the type's own unless one is given."""
-    epsilon: float | None = getattr(norm, "eps", None)
-    return torch.finfo(torch.float32).eps if epsilon is None else epsilon
+def _epsilon(norm: nn.RMSNorm) -> float:
+    """What is added to the mean square: the type's own unless one is given."""
+    return torch.finfo(torch.float32).eps if norm.eps is None else norm.eps
 
 
 def _model(build: Builder, model: Transformer) -> onnx.ModelProto:
