@@ -3,7 +3,7 @@
 Knows nothing of strings or sampling: token ids and states go in, logits and states come out.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -52,6 +52,7 @@ class OrtSession:
         self._session, self.manifest = load(model, CPU, devices.session_options(threads))
         self._outputs = ["logits", *(state.output for state in self.manifest.states)]
         self._inputs = [state.input for state in self.manifest.states]
+        self._vocabulary = len(self.manifest.vocabulary)
         self._homes: dict[int, Home] = {}
         self._ready: dict[int, tuple[States, Binding]] = {}
 
@@ -77,7 +78,7 @@ class OrtSession:
         if ready is None or known is not states:
             if len(token) == 1 < self.min_rows:
                 return self._alone(token, states)
-            if not self._pays(len(token)):
+            if not states:
                 return self.step(token, states)
             if len(self._ready) >= MAX_BINDINGS:
                 self._ready.clear()
@@ -85,24 +86,13 @@ class OrtSession:
             self._ready[id(states)] = states, ready  # as long as it is here, no other has its id
         return ready.run(token)
 
-    def _pays(self, rows: int) -> bool:
-        """Whether a step of so many rows is worth being kept ready.
-
-        Where nothing is in place, that of the fewest alone: to hand arrays over takes as long as it.
-        """
-        specs = self.manifest.states
-        return rows >= self.min_rows and (
-            any(spec.in_place for spec in specs) or (rows <= FEWEST and bool(specs))
-        )
-
     def _binding(self, rows: int, states: States) -> "Binding":
         """A step of so many rows of these states, that is kept ready."""
         homes = [s for spec, s in zip(self.manifest.states, states, strict=True) if spec.in_place]
-        home = (homes or states)[0]
-        place = self._at_home(home if home.base is None else home.base)
+        place = self._at_home(_whole((homes or states)[0]))
         key = (rows, *map(address, states))
         if key not in place.bindings:
-            place.bindings[key] = self._bound(rows, states, place.partner)
+            place.bindings[key] = self._bound(rows, states, place)
         return place.bindings[key]
 
     def _alone(
@@ -117,45 +107,78 @@ class OrtSession:
     @cached_property
     def _pair(self) -> "Binding":
         before = initial_states(self.manifest.states, self.min_rows)
-        return self._bound(self.min_rows, before, np.empty_like)
+        return self._bound(self.min_rows, before, Home(self._vocabulary))
 
-    def _bound(self, rows: int, before: States, other: Callable[[Array], Array]) -> "Binding":
-        """A step of these states; where the one after may not be in place, it is where `other` says."""
+    def _bound(self, rows: int, before: States, home: "Home") -> "Binding":
+        """A step of these states; where the one after may not be in place, it is in its partner."""
         specs = self.manifest.states
         after = tuple(
-            state if spec.in_place else other(state)
+            state if spec.in_place else home.partner(state)
             for spec, state in zip(specs, before, strict=True)
         )
-        logits = np.empty((rows, len(self.manifest.vocabulary)), np.float32)
-        return Binding(self._session, specs, before, after, logits)
+        return Binding(self._session, specs, before, after, home.logits(rows))
 
-    def _at_home(self, home: Array) -> "Home":
+    def _at_home(self, array: Array) -> "Home":
         """What is kept ready for states that lie in an array; for the few arrays that were last used."""
-        found = self._homes.pop(id(home), None)
+        found = self._homes.pop(id(array), None) or self._home_of_partner(array)
         if found is None or len(found.bindings) >= MAX_BINDINGS:
-            found = Home(home)
+            found = Home(self._vocabulary)
             self._ready.clear()
-        self._homes[id(home)] = found
+        found.arrays[id(array)] = array  # as long as it is here, no other has its id
+        self._homes[id(array)] = found
         while len(self._homes) > MAX_HOMES:
             del self._homes[next(iter(self._homes))]
         return found
 
+    def _home_of_partner(self, array: Array) -> "Home | None":
+        """Where an array is the partner of another: what a step of that has written is stepped next."""
+        return next((home for home in self._homes.values() if home.has(array)), None)
+
 
 class Home:
-    """Steps that are kept ready for states that lie in one array."""
+    """Steps that are kept ready for states that lie in the same arrays.
 
-    def __init__(self, array: Array) -> None:
-        self.array = array  # as long as it is here, no other has its id
+    Args:
+        vocabulary: how many logits a row has.
+
+    Attributes:
+        arrays: where states lie, by id.
+        bindings: the steps.
+    """
+
+    def __init__(self, vocabulary: int) -> None:
+        self.arrays: dict[int, Array] = {}
         self.bindings: dict[tuple[int, ...], Binding] = {}
-        self._partners: dict[tuple[int, int], Array] = {}
+        self._logits = np.empty((0, vocabulary), np.float32)
+        self._partners: dict[int, Array] = {}
+
+    def logits(self, rows: int) -> Array:
+        """Where so many rows get their logits; the same for all steps, since none is used after the next."""
+        if len(self._logits) < rows:
+            self._logits = np.empty((2 * rows, self._logits.shape[1]), np.float32)
+        return self._logits[:rows]
 
     def partner(self, before: Array) -> Array:
-        """Where the state after another goes: to and fro between two arrays."""
-        key = (len(before), address(before))
-        if key not in self._partners:
-            after = np.empty_like(before)
-            self._partners[key], self._partners[len(before), address(after)] = after, before
-        return self._partners[key]
+        """Where the state after another goes: to and fro between two arrays, or the beginnings of two."""
+        base = _whole(before)
+        if id(base) not in self._partners:
+            other = np.empty_like(base)
+            self._partners[id(base)], self._partners[id(other)] = other, base
+        other = self._partners[id(base)]
+        return other if before is base else other[: len(before)]
+
+    def has(self, array: Array) -> bool:
+        """Whether an array is a partner here, and so has its own here too."""
+        return id(array) in self._partners
+
+
+def _whole(array: Array) -> Array:
+    """The array that another is the beginning of."""
+    base = array.base
+    is_beginning = isinstance(base, np.ndarray) and (
+        base.shape[1:] == array.shape[1:] and address(base) == address(array)
+    )
+    return base if is_beginning else array  # type: ignore[return-value]
 
 
 class Binding:

@@ -84,6 +84,41 @@ def test_steps_in_place_are_kept_ready_for_a_few_arrays_and_are_right_for_all() 
     assert len(session._ready) <= MAX_BINDINGS
 
 
+@pytest.mark.parametrize("rows", [2, 7])
+def test_steps_that_are_not_in_place_go_to_and_fro_between_two_arrays(rows: int) -> None:
+    session = load_version(COMMITTED / "names" / "2").session
+    plain = states = initial_states(session.manifest.states, rows)
+    places: set[tuple[int, ...]] = set()
+    for token in range(8):
+        tokens = np.full(rows, token)
+        logits, states = session.advance(tokens, states)
+        wanted, plain = session.step(tokens, plain)
+        assert logits.tobytes() == wanted.tobytes()
+        assert all((a == b).all() for a, b in zip(states, plain, strict=True))
+        places.add(tuple(state.ctypes.data for state in states))
+    assert len(places) == 2
+    assert isinstance(session, OrtSession)
+    assert [len(home.bindings) for home in set(session._homes.values())] == [2]
+
+
+def test_steps_of_more_and_fewer_rows_of_the_same_arrays_are_right_and_share_memory() -> None:
+    session = load_version(COMMITTED / "names" / "2").session
+    arrays = initial_states(session.manifest.states, 9)
+    chance = np.random.default_rng(7)
+    written: set[int] = set()
+    for rows in (2, 9, 3, 2, 8, 9):
+        for array in arrays:
+            array[:] = chance.normal(size=array.shape)
+        before = tuple(array[:rows] for array in arrays)
+        tokens = chance.integers(0, 27, rows)
+        wanted = session.step(tokens, before)
+        logits, after = session.advance(tokens, before)
+        assert logits.tobytes() == wanted[0].tobytes()
+        assert all((a == b).all() for a, b in zip(after, wanted[1], strict=True))
+        written.add(after[0].ctypes.data)
+    assert len(written) == 1
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
