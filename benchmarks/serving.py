@@ -15,7 +15,7 @@ import torch
 
 from benchmarks import calls, peers, processes, tables
 from benchmarks.peers import Work
-from serving.engine import arithmetic, kernels
+from serving.engine import arithmetic, compiled
 from serving.engine.engine import Engine
 from serving.engine.job import Draw, Outcome, Read
 from serving.engine.opening import require
@@ -102,7 +102,7 @@ def not_compiled(work: Work) -> Work:
     """The same with numpy in the place of the loops in C."""
 
     def plain() -> int:
-        with patch.object(kernels, "library", lambda: None):
+        with patch.object(compiled, "library", lambda: None):
             return work()
 
     return plain

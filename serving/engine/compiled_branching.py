@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from serving.engine import kernels
+from serving.engine import compiled, kernels
 from serving.engine.branching import Branching, Plain, Plan
-from serving.engine.kernels import address
+from serving.engine.compiled import address
 from serving.engine.pool import Pool
 from serving.engine.sampling import Bool, Edges, Float32, Int64
 
@@ -163,5 +163,5 @@ class Compiled:
 def branching_of(nodes: Pool, slots: Pool, wide: int, chance: float) -> Branching:
     """By compiled loops, if there are any."""
     how = nodes, slots, wide, chance
-    library = kernels.library()
+    library = compiled.library()
     return Plain(*how) if library is None else Compiled(library, *how)

@@ -11,7 +11,7 @@
 #error "compile it as hatch_build.py does"
 #endif
 
-/* SHA-256 of this file and of tree.c. */
+/* SHA-256 of this file and its neighbours. */
 const char source_digest[] = SOURCE_DIGEST;
 
 enum { BOUNDARY = 0, UNCHOSEN = -1 };   /* tokens */
@@ -96,29 +96,6 @@ void fill_uniforms(const Layout *layout, char *records, int64_t count)
 {
     for (int64_t row = 0; row < count; row++)
         fill(layout, records + row * layout->size, 0);
-}
-
-/* See kernels.edges: logits, [rows, vocabulary], less the largest of a row, which goes into `largest`. A row
- * with something that is no number is all of it. */
-void centre(const float *logits, int64_t rows, int64_t vocabulary, double *centred, double *largest)
-{
-    for (int64_t row = 0; row < rows; row++, logits += vocabulary, centred += vocabulary) {
-        double most = logits[0];
-        for (int64_t id = 1; id < vocabulary; id++)
-            if (!(logits[id] <= most) && most == most)
-                most = logits[id];
-        for (int64_t id = 0; id < vocabulary; id++)
-            centred[id] = logits[id] - most;
-        largest[row] = most;
-    }
-}
-
-/* Weights, [rows, vocabulary], become the sums of all up to each. */
-void accumulate(double *weights, int64_t rows, int64_t vocabulary)
-{
-    for (int64_t row = 0; row < rows; row++, weights += vocabulary)
-        for (int64_t id = 1; id < vocabulary; id++)
-            weights[id] += weights[id - 1];
 }
 
 /* The first id at which the cumulative weight passes. */

@@ -1,26 +1,13 @@
-"""The engine's innermost loops in C, where they were compiled; without them, numpy does the same.
-
-They are compiled when the package is installed (`hatch_build.py`), if there is a compiler. `walking.py` and
-`sampling.py` have the same in numpy, bit for bit.
-"""
+"""Walks and edges in C; `walking.py` and `sampling.py` have the same in numpy, bit for bit."""
 
 import ctypes
-import hashlib
-import logging
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from serving.engine.compiled import address
 from serving.engine.rows import Records, record_type
 from serving.engine.sampling import Edges, Float32
-
-log = logging.getLogger(__name__)
-
-SOURCES = [Path(__file__).with_name(name) for name in ("kernels.c", "tree.c")]
-FILE = Path(__file__).with_name("kernels.compiled")
 
 _FIELDS = (
     *("token", "at", "first", "length", "max_length", "seed", "simple"),
@@ -118,12 +105,7 @@ def edges(library: Any, logits: Float32) -> Edges:
 
 def fill_edges(library: Any, logits_at: int, into: Edges, into_at: tuple[int, ...]) -> None:
     """The same, where it is known where arrays are: to find that out takes as long as a part of the work."""
-    cumulative, log_partition = into
-    cumulative_at, log_partition_at = into_at
-    library.centre(logits_at, *cumulative.shape, cumulative_at, log_partition_at)
-    np.exp(cumulative, out=cumulative)  # which no C library has the same bits of
-    library.accumulate(cumulative_at, *cumulative.shape)
-    log_partition += np.log(cumulative[:, -1])  # to the largest logit
+    library.edges(logits_at, *into.cumulative.shape, *into_at)
 
 
 def layout_of(kind: np.dtype[Any]) -> Layout:
@@ -132,50 +114,3 @@ def layout_of(kind: np.dtype[Any]) -> Layout:
     assert fields is not None
     offsets = {name: fields[name][1] for name in _FIELDS}
     return Layout(size=kind.itemsize, kept=kind["uniform"].shape[0], **offsets)
-
-
-@cache
-def library(file: Path = FILE) -> Any:
-    """What was compiled; None if nothing was, or for another kind of machine, or of another source."""
-    try:
-        sources = b"".join(source.read_bytes() for source in SOURCES)
-        digest = hashlib.sha256(sources).hexdigest().encode()
-        # Not CDLL: the calls are too short to let go of the interpreter's lock for.
-        found = ctypes.PyDLL(str(file))
-        if (ctypes.c_char * len(digest)).in_dll(found, "source_digest").value != digest:
-            raise ValueError("it was compiled of another source")
-    except (OSError, ValueError) as error:
-        what = "the engine does without its compiled loops, which takes longer"
-        log.warning("%s; install it anew where there is a C compiler: %s", what, error)
-        return None
-    for name, arguments in _ARGUMENTS.items():
-        function = getattr(found, name)
-        function.argtypes = [_KINDS[letter] for letter in arguments]
-        function.restype = None
-    found.enter.restype = found.spare.restype = ctypes.c_int64
-    return found
-
-
-_KINDS = {"p": ctypes.c_void_p, "n": ctypes.c_int64, "d": ctypes.c_double}
-_ARGUMENTS = {
-    "fill_uniforms": "ppn",
-    "centre": "pnnpp",
-    "accumulate": "pnn",
-    "walk": "p",
-    "plan": "ppnnnpp",
-    "enter": "ppppnpppdp",
-    "arrive": "ppnppp",
-    "spare": "ppnnpp",
-    "gather": "pnnppppnp",
-    "put": "pnnppppnp",
-}
-"""What each function takes: pointers, whole numbers, doubles."""
-
-
-def address(array: npt.NDArray[Any]) -> int:
-    """Where an array begins; a third of what `array.ctypes.data` takes, but for records."""
-    try:
-        return ctypes.addressof(ctypes.c_char.from_buffer(array.data))
-    except (TypeError, ValueError):  # it may not, or lies in pieces, or is empty
-        at: int = array.ctypes.data
-        return at

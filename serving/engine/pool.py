@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from serving.engine.kernels import address
+from serving.engine.compiled import address
 from serving.engine.sampling import Bool, Int64
 
 Column = tuple[Any, tuple[int, ...]]

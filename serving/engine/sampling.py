@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving import checks
+from serving.engine.elementary import exp, log
 from serving.errors import InvalidArgument
 
 Float32 = npt.NDArray[np.float32]
@@ -139,7 +140,7 @@ def weights_of(logits: Float64, settings: Settings) -> Float64:
     # The maximum goes first, so that no temperature, however small, overflows.
     centred = kept - kept.max(axis=1, keepdims=True)
     with np.errstate(over="ignore"):
-        weights = np.exp(centred / np.where(greedy, 1.0, temperature)[:, None])
+        weights = exp(centred / np.where(greedy, 1.0, temperature)[:, None])
     return keep_min_p(keep_top_p(weights, settings.top_p), settings.min_p)
 
 
@@ -172,10 +173,8 @@ class Edges(NamedTuple):
 def edges(raw: Float64) -> Edges:
     """Edges of logits, [B, V]."""
     top = raw.max(axis=1)  # [B]
-    cumulative = raw - top[:, None]  # [B, V], as yet centred logits
-    np.exp(cumulative, out=cumulative)
-    np.cumsum(cumulative, axis=1, out=cumulative)
-    return Edges(cumulative, top + np.log(cumulative[:, -1]))
+    cumulative = exp(raw - top[:, None]).cumsum(axis=1)  # [B, V]
+    return Edges(cumulative, top + log(cumulative[:, -1]))
 
 
 def draw(

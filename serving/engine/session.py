@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from serving.engine import devices
 from serving.engine.arithmetic import arithmetic
-from serving.engine.kernels import address
+from serving.engine.compiled import address
 from serving.engine.stepping import FEWEST, Array, States, initial_states
 from serving.errors import BadModel, NoDevice
 from serving.manifest import KEY, Manifest, StateSpec

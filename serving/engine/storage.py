@@ -12,8 +12,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from serving.engine import kernels
-from serving.engine.kernels import Piece, address
+from serving.engine import compiled
+from serving.engine.compiled import address
+from serving.engine.kernels import Piece
 from serving.engine.pool import Column, Pool
 from serving.engine.sampling import Int64
 from serving.engine.stepping import FEWEST, Array, States
@@ -102,7 +103,7 @@ class Packed:
 
     Args:
         specs: of the states.
-        library: see kernels.library.
+        library: see compiled.library.
         is_chained: whether there are such states, of which every step adds to an entry of its own.
     """
 
@@ -160,7 +161,7 @@ def _pieces(specs: Sequence[StateSpec], *, is_chained: bool) -> tuple[list[Piece
 
 def storage_of(manifest: Manifest) -> Storage:
     """The one that suits a model's states."""
-    specs, library = manifest.states, kernels.library()
+    specs, library = manifest.states, compiled.library()
     if library is None:
         return Whole(specs)
     entries = [spec.shape[spec.grows] for spec in specs if spec.grows is not None]

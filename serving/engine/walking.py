@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from serving.engine import kernels, sampling
+from serving.engine import compiled, kernels, sampling
 from serving.engine import rows as table
 from serving.engine.kernels import Kernels, Places
 from serving.engine.rows import Records
@@ -48,7 +48,7 @@ class Known(NamedTuple):
 
 def known_of(logits: Float32) -> Known:
     """What is known where these are the logits, [N, V]."""
-    library = kernels.library()
+    library = compiled.library()
     if library:
         return Known(logits, *kernels.edges(library, logits))
     return Known(logits, *sampling.edges(logits.astype(np.float64)))
@@ -121,7 +121,7 @@ class Walker:
     """
 
     def __init__(self, longest: int) -> None:
-        library = kernels.library()
+        library = compiled.library()
         self._library = library
         self._kernels = Kernels(library, longest) if library else None
         self.relieves = self._kernels is not None

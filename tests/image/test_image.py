@@ -88,7 +88,7 @@ def test_there_is_no_trainer_and_no_pip_in_it(container: Container) -> None:
 
 
 def test_the_engines_loops_were_compiled_for_it(container: Container) -> None:
-    program = "from serving.engine import kernels; print(kernels.library() is not None)"
+    program = "from serving.engine import compiled; print(compiled.library() is not None)"
     assert container.run("/opt/makemore/bin/python", "-c", program) == "True"
 
 

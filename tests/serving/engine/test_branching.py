@@ -4,7 +4,7 @@ import random
 import numpy as np
 import pytest
 
-from serving.engine import kernels
+from serving.engine import compiled
 from serving.engine.branching import NONE, Plain
 from serving.engine.compiled_branching import Compiled, branching_of
 from serving.engine.contexts import after_boundary
@@ -40,7 +40,7 @@ def grow(tree: Tree, held: list[int], walks: int, seed: int) -> None:
 def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trees grow by the loops in C, and by numpy."""
     if request.param == "plain":
-        monkeypatch.setattr(kernels, "library", lambda: None)
+        monkeypatch.setattr(compiled, "library", lambda: None)
 
 
 @pytest.mark.parametrize("budget", [1, 20_000, 64 << 20])
@@ -48,23 +48,23 @@ def test_the_loops_in_c_grow_the_tree_that_numpy_grows(
     monkeypatch: pytest.MonkeyPatch, budget: int
 ) -> None:
     held = [ROOT]
-    compiled = tree_of(budget, held)
-    monkeypatch.setattr(kernels, "library", lambda: None)
+    in_c = tree_of(budget, held)
+    monkeypatch.setattr(compiled, "library", lambda: None)
     plain = tree_of(budget, held)
-    assert isinstance(compiled._branching, Compiled)
+    assert isinstance(in_c._branching, Compiled)
     assert isinstance(plain._branching, Plain)
-    for tree in (compiled, plain):
+    for tree in (in_c, plain):
         grow(tree, held, 150, seed=1)
-    assert (compiled.steps, compiled.hits) == (plain.steps, plain.hits)
-    assert np.array_equal(compiled._nodes.taken, plain._nodes.taken)
+    assert (in_c.steps, in_c.hits) == (plain.steps, plain.hits)
+    assert np.array_equal(in_c._nodes.taken, plain._nodes.taken)
     taken = plain._nodes.taken
     for name in ("logits", "cumulative", "log_partition", "parent", "token", "used", "chance"):
-        wanted, found = (tree._nodes[name][taken] for tree in (plain, compiled))
+        wanted, found = (tree._nodes[name][taken] for tree in (plain, in_c))
         assert found.tobytes() == wanted.tobytes(), name
     for name in ("child", "slot"):
-        assert np.array_equal(compiled._nodes[name][taken], plain._nodes[name][taken])
-    assert np.array_equal(compiled._slots.taken, plain._slots.taken)
-    assert np.array_equal(compiled._branching.rare, plain._branching.rare)
+        assert np.array_equal(in_c._nodes[name][taken], plain._nodes[name][taken])
+    assert np.array_equal(in_c._slots.taken, plain._slots.taken)
+    assert np.array_equal(in_c._branching.rare, plain._branching.rare)
 
 
 @pytest.mark.usefixtures("either_way")
@@ -146,7 +146,7 @@ def test_no_slot_is_given_back_twice_where_rare_nodes_go_and_come_again(
 
 def test_no_more_pairs_are_planned_than_there_are_buckets_for() -> None:
     with pytest.raises(AssertionError):
-        Compiled(kernels.library(), *_pools(), wide=10_000, chance=0.0)
+        Compiled(compiled.library(), *_pools(), wide=10_000, chance=0.0)
     assert isinstance(branching_of(*_pools(), wide=256, chance=0.0), Compiled)
 
 

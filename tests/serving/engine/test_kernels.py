@@ -6,24 +6,24 @@ from zipfile import ZipFile
 import pytest
 
 from hatch_build import compile_kernels
-from serving.engine import kernels
+from serving.engine import compiled
 
 ROOT = Path(__file__).parents[3]
 
 
 def test_the_loops_that_are_used_were_compiled_of_what_stands_there() -> None:
-    assert kernels.library() is not None
+    assert compiled.library() is not None
 
 
 def test_loops_of_another_source_are_not_used(tmp_path: Path) -> None:
     made = tmp_path / "kernels.compiled"
-    for changed in kernels.SOURCES:
+    for changed in compiled.SOURCES:
         other = tmp_path / changed.name
         other.write_text(changed.read_text() + "\n")
-        sources = [other if source == changed else source for source in kernels.SOURCES]
+        sources = [other if source == changed else source for source in compiled.SOURCES]
         compile_kernels(sources, made)
-        kernels.library.cache_clear()
-        assert kernels.library(made) is None
+        compiled.library.cache_clear()
+        assert compiled.library(made) is None
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\x7fELF of another machine"])
@@ -31,18 +31,18 @@ def test_what_is_no_library_is_not_used(tmp_path: Path, content: bytes | None) -
     made = tmp_path / "kernels.compiled"
     if content is not None:
         made.write_bytes(content)
-    assert kernels.library(made) is None
+    assert compiled.library(made) is None
 
 
 def test_a_compiler_that_fails_leaves_what_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = tmp_path / "kernels.compiled"
-    compile_kernels(kernels.SOURCES, made)
+    compile_kernels(compiled.SOURCES, made)
     before = made.read_bytes()
     monkeypatch.setenv("CC", "false")
     with pytest.raises(subprocess.CalledProcessError):
-        compile_kernels(kernels.SOURCES, made)
+        compile_kernels(compiled.SOURCES, made)
     assert made.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == [made.name]
 
@@ -58,7 +58,7 @@ def test_a_wheel_has_the_loops_if_there_is_a_compiler_and_is_for_all_machines_if
         (copy / name).write_bytes((ROOT / name).read_bytes())
     for folder in ("serving/engine", "trainer", "proto/makemore"):
         (copy / folder).mkdir(parents=True)
-    for source in kernels.SOURCES:
+    for source in compiled.SOURCES:
         (copy / "serving/engine" / source.name).write_bytes(source.read_bytes())
     if compiler is not None:
         monkeypatch.setenv("CC", compiler)
@@ -68,4 +68,4 @@ def test_a_wheel_has_the_loops_if_there_is_a_compiler_and_is_for_all_machines_if
     assert kind in wheel.name.split("-")[-1]
     names_there = ZipFile(wheel).namelist()
     assert ("serving/engine/kernels.compiled" in names_there) == (compiler is None)
-    assert {f"serving/engine/{source.name}" for source in kernels.SOURCES} <= set(names_there)
+    assert {f"serving/engine/{source.name}" for source in compiled.SOURCES} <= set(names_there)

@@ -5,7 +5,7 @@ import pytest
 
 from serving.constraints.automaton import Rules
 from serving.constraints.masks import Bounds
-from serving.engine import kernels, lane, walking
+from serving.engine import compiled, lane, walking
 from serving.engine.engine import Engine
 from serving.engine.job import Draw, Read
 from serving.engine.reference import generate
@@ -29,7 +29,7 @@ def engine(
 ) -> Engine:
     """Started, after which the model can take no step any more."""
     if request.param == "plain":
-        monkeypatch.setattr(kernels, "library", lambda: None)
+        monkeypatch.setattr(compiled, "library", lambda: None)
     if request.param == "short walks":
         for module in (walking, lane):
             monkeypatch.setattr(module, "ENOUGH", 5)

@@ -3,7 +3,7 @@ import random
 import numpy as np
 import pytest
 
-from serving.engine import kernels
+from serving.engine import compiled
 from serving.engine.contexts import Private, after_boundary
 from serving.engine.sampling import Int64
 from serving.engine.session import OrtSession
@@ -48,7 +48,7 @@ def test_states_are_whole_where_they_do_not_grow_or_nothing_is_compiled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert not storage_of(FakeSession().manifest).is_chained
-    monkeypatch.setattr(kernels, "library", lambda: None)
+    monkeypatch.setattr(compiled, "library", lambda: None)
     assert isinstance(storage_of(model(Transformer, 32).manifest), Whole)
 
 
