@@ -36,7 +36,7 @@ def library(file: Path = FILE) -> Any:
         function = getattr(found, name)
         function.argtypes = [_KINDS[letter] for letter in arguments]
         function.restype = None
-    found.enter.restype = found.spare.restype = ctypes.c_int64
+    found.enter.restype = found.spare.restype = found.follow.restype = ctypes.c_int64
     return found
 
 
@@ -47,6 +47,7 @@ _ARGUMENTS = {
     "exp_each": "pn",
     "log_each": "pn",
     "walk": "p",
+    "follow": "p",
     "plan": "ppnnnpp",
     "enter": "ppppnpppdp",
     "arrive": "ppnppp",

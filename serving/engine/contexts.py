@@ -3,12 +3,13 @@
 B is the number of rows, V the vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from serving.engine.alone import Alone
 from serving.engine.rows import Records
 from serving.engine.sampling import Bool, Float32, Int64
 from serving.engine.stepping import FEWEST, States, StepSession, initial_states
@@ -92,6 +93,10 @@ class Contexts(Protocol):
         after, moved = self.advance(np.array([place]), np.array([token]))
         return int(after[0]) if moved[0] else NOWHERE
 
+    def go_on(self, live: Records, goes_on: Callable[[], bool]) -> int:
+        """Let a row that is alone take steps, if it needs nothing but them; see Walker.go_on."""
+        return 0
+
 
 def after_boundary(session: StepSession) -> Context:
     """Feed the boundary that starts every string.
@@ -148,6 +153,8 @@ class Private(Contexts):
         self._left: set[int] = set()  # where states may still be those of a row that has left
         self._idle_steps = 0
         self._all = np.ones(0, np.bool_)
+        self._alone = Alone(session)
+        self._seat = initial_states(session.manifest.states, 1)
 
     def fork(self, kept: Context, count: int) -> Int64:
         """See Contexts."""
@@ -192,6 +199,19 @@ class Private(Contexts):
         if len(self._all) < len(places):
             self._all = np.ones(len(places), np.bool_)
         return places, self._all[: len(places)]
+
+    def go_on(self, live: Records, goes_on: Callable[[], bool]) -> int:
+        """See Contexts."""
+        place, alone = live["place"][0], self._alone
+        for here, state in zip(self._seat, self._states, strict=True):
+            here[0] = state[place]
+        alone.states = self._seat
+        steps = self.walker.go_on(live, self._known, None, alone, goes_on)
+        if steps and live["token"][0] >= 0:  # otherwise it needs no states any more
+            self._own()
+            for here, state in zip(alone.states, self._states, strict=True):
+                state[place] = here[0]
+        return steps
 
     def _advance_some(self, places: Int64, tokens: Int64) -> None:
         states = tuple(state[places] for state in self._states)

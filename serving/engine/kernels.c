@@ -29,9 +29,9 @@ typedef struct {
 /* What rows draw from, by place: [N] or [N, V]. */
 typedef struct {
     int64_t vocabulary;             /* V */
-    const float *logits;            /* [N, V] */
-    const double *cumulative;       /* [N, V] */
-    const double *log_partition;    /* [N] */
+    float *logits;                  /* [N, V] */
+    double *cumulative;             /* [N, V] */
+    double *log_partition;          /* [N] */
     const int32_t *child;           /* [N, V]; null if none has any */
     int64_t *used;                  /* [N] */
 } Places;
@@ -60,7 +60,12 @@ typedef struct {
     int64_t done;                   /* rows that are done */
     int64_t unchosen;               /* rows that are to be chosen for otherwise */
     int64_t relieved;               /* rows whose places others have taken */
+    const float *stepped;           /* [V], what a step gave a row that is alone */
+    int64_t *next;                  /* gets the token that the next step is for */
 } Walk;
+
+/* See edges.c. */
+void edges(const float *logits, int64_t rows, int64_t vocabulary, double *cumulative, double *log_partition);
 
 #define FIELD(type, name) ((type *)(record + layout->name))
 
@@ -116,24 +121,41 @@ static int64_t drawn(const double *cumulative, int64_t vocabulary, double unifor
     return from;
 }
 
-/* Draw a row's next token by what is known at a place; whether it was the last. */
-static int draw(const Layout *layout, const Places *places, int64_t at, char *record)
+/* A row's next token by what is known at a place. */
+static int64_t chosen(const Layout *layout, const Places *places, int64_t at, char *record)
 {
-    const int64_t length = *FIELD(int64_t, length), step = length - *FIELD(int64_t, first);
-    const int64_t number = step % layout->kept, place = at * places->vocabulary;
+    const int64_t step = *FIELD(int64_t, length) - *FIELD(int64_t, first), number = step % layout->kept;
     if (number == 0 && step > 0)
         fill(layout, record, step);
-    const double uniform = FIELD(double, uniform)[number];
-    const int64_t token = drawn(places->cumulative + place, places->vocabulary, uniform);
-    const int grows = token != BOUNDARY && length < *FIELD(int64_t, max_length);
-    if (grows || token == BOUNDARY) {
-        const double logit = places->logits[place + token];
+    const double *cumulative = places->cumulative + at * places->vocabulary;
+    return drawn(cumulative, places->vocabulary, FIELD(double, uniform)[number]);
+}
+
+/* Whether a row goes on with a token. */
+static int grows(const Layout *layout, const char *record, int64_t token)
+{
+    return token != BOUNDARY && *FIELD(int64_t, length) < *FIELD(int64_t, max_length);
+}
+
+/* Give a row a token that was chosen at a place; whether it was the last. */
+static int take(const Layout *layout, const Places *places, int64_t at, char *record, int64_t token)
+{
+    const int64_t length = *FIELD(int64_t, length);
+    const int goes_on = grows(layout, record, token);
+    if (goes_on || token == BOUNDARY) {
+        const double logit = places->logits[at * places->vocabulary + token];
         *FIELD(double, log_prob) += logit - places->log_partition[at];
     }
     FIELD(int32_t, text)[length] = (int32_t)token;
-    *FIELD(int64_t, length) = length + grows;
+    *FIELD(int64_t, length) = length + goes_on;
     *FIELD(int64_t, token) = token;
-    return !grows;
+    return !goes_on;
+}
+
+/* Draw a row's next token by what is known at a place; whether it was the last. */
+static int draw(const Layout *layout, const Places *places, int64_t at, char *record)
+{
+    return take(layout, places, at, record, chosen(layout, places, at, record));
 }
 
 /* Let a row see its token, if where that leads is known; whether it is. */
@@ -193,4 +215,24 @@ void walk(Walk *walk)
         walk->done += ended;
     }
     walk->relieved = relief ? relief->used - used : 0;
+}
+
+/* See Walker.go_on: let a row that is alone see its token, and draw, but not its last; whether it has. */
+int64_t follow(Walk *walk)
+{
+    const Layout *layout = walk->layout;
+    const Places *places = walk->places;
+    const int64_t vocabulary = places->vocabulary;
+    char *record = walk->records;
+    const int64_t at = *FIELD(int64_t, place), place = at * vocabulary;
+    memcpy(places->logits + place, walk->stepped, vocabulary * sizeof *walk->stepped);
+    edges(walk->stepped, 1, vocabulary, places->cumulative + place, places->log_partition + at);
+    *FIELD(int64_t, token) = UNCHOSEN;
+    ++*FIELD(int64_t, at);
+    const int64_t token = chosen(layout, places, at, record);
+    if (!grows(layout, record, token))
+        return 0;
+    take(layout, places, at, record, token);
+    *walk->next = token;
+    return 1;
 }

@@ -7,7 +7,7 @@ import numpy as np
 
 from serving.engine.compiled import address
 from serving.engine.rows import Records, record_type
-from serving.engine.sampling import Edges, Float32
+from serving.engine.sampling import Edges, Float32, Int64
 
 _FIELDS = (
     *("token", "at", "first", "length", "max_length", "seed", "simple"),
@@ -51,6 +51,7 @@ class Walk(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("count", "clock", "enough")),
         *((name, ctypes.c_void_p) for name in ("relief", "are_done")),
         *((name, ctypes.c_int64) for name in ("hits", "done", "unchosen", "relieved")),
+        *((name, ctypes.c_void_p) for name in ("stepped", "next")),
     ]
 
 
@@ -72,7 +73,8 @@ class Kernels:
     """
 
     def __init__(self, library: Any, longest: int) -> None:
-        self._walk, self._fill = library.walk, library.fill_uniforms
+        self._walk, self._follow = library.walk, library.follow
+        self._fill = library.fill_uniforms
         self._layout = layout_of(record_type(longest))
         self._layout_at = ctypes.addressof(self._layout)
         self._records: Records | None = None
@@ -86,13 +88,26 @@ class Kernels:
     def walk(self, records: Records, clock: int, relief: Relief | None) -> Walk:
         """See Walker.walk."""
         given = self.given
-        if records is not self._records:  # a row that is alone comes again and again
-            self._records = records
-            given.records, given.count = records.ctypes.data, len(records)
+        self._take_up(records)
         given.clock = clock
         given.relief = ctypes.addressof(relief) if relief else None
         self._walk(self._given_at)
         return given
+
+    def follow(self, stepped: int) -> bool:
+        """See kernels.c; `stepped` is the address of what the step gave."""
+        self.given.stepped = stepped
+        return bool(self._follow(self._given_at))
+
+    def set_out(self, records: Records, token: Int64) -> None:
+        """Let a row that is alone, [1], be the one that follows, whose next token goes into `token`, [1]."""
+        self._take_up(records)
+        self.given.next = address(token)
+
+    def _take_up(self, records: Records) -> None:
+        if records is not self._records:  # a row that is alone comes again and again
+            self._records = records
+            self.given.records, self.given.count = records.ctypes.data, len(records)
 
 
 def edges(library: Any, logits: Float32) -> Edges:

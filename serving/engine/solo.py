@@ -32,9 +32,19 @@ def run_alone(
     place, token, at = live["place"], live["token"], live["at"]
     length, longest = live["length"], live["max_length"]
     left, may_leave = live[:0], not is_interrupted()
-    for steps in range(MOST):
+    steps, is_over = 0, False
+
+    def goes_on() -> bool:
+        nonlocal steps, is_over
+        steps += 1
+        is_over = steps == MOST or is_interrupted()
+        return not is_over
+
+    while not is_over:
         if walk(live).done:
             return True
+        if contexts.go_on(live, goes_on):
+            continue
         before = place.item()
         can_end = longest.item() - length.item() < MOST - 1 - steps
         after = contexts.step(before, token.item(), may_leave=may_leave and can_end)
@@ -43,8 +53,7 @@ def run_alone(
         if after != NOWHERE:
             place[0], token[0] = after, -1
             at[0] += 1
-        if is_interrupted():
-            break
+        goes_on()
     if place.item() == contexts.off:
         live[:] = left  # what it has drawn since, it draws again, the same
     return False

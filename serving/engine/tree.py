@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from serving.engine.alone import Alone
 from serving.engine.branching import NONE, Plan
 from serving.engine.compiled_branching import branching_of
 from serving.engine.contexts import Context, Shared
@@ -18,7 +19,7 @@ from serving.engine.figures import TreeFigures
 from serving.engine.pool import Pool
 from serving.engine.rows import Records
 from serving.engine.sampling import Bool, Int64
-from serving.engine.stepping import States, StepSession
+from serving.engine.stepping import StepSession
 from serving.engine.storage import storage_of
 from serving.engine.walking import Known, Relief, Walked, Walker, Ways
 
@@ -95,8 +96,7 @@ class Tree(Shared):
         self._cuts = 0
         self.steps = self.hits = 0
         self._left_at = np.zeros(DOORS, np.int64)
-        self._alone: States = ()
-        self._pair = np.zeros(2, np.int64)
+        self._alone = Alone(session)
         self._begin(root)
 
     def _begin(self, root: Context) -> None:
@@ -146,13 +146,20 @@ class Tree(Shared):
         if place != OFF:
             if not (may_leave and self._storage.is_chained and self._leaves(place, token)):
                 return super().step(place, token)
-            at = np.array([place, place])
-            self._alone = self._storage.gathered(self._nodes, self._slots, at)
-        self._pair[:] = token
-        logits, self._alone = self._session.advance(self._pair, self._alone)
+            at = np.array([place])
+            self._alone.states = self._storage.gathered(self._nodes, self._slots, at)
+        self._alone.token[:] = token
+        self._branching.note(OFF, self._alone.step())
         self.steps += 1
-        self._branching.note(OFF, logits)
         return OFF
+
+    def go_on(self, live: Records, goes_on: Callable[[], bool]) -> int:
+        """See Contexts."""
+        if live["place"][0] != OFF:
+            return 0
+        steps = self.walker.go_on(live, self._known, self._ways, self._alone, goes_on)
+        self.steps += steps
+        return steps
 
     def _leaves(self, place: int, token: int) -> bool:
         """Whether what comes after a node is too rare to be kept, and was not wanted before.

@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from serving.engine import compiled, kernels, sampling
 from serving.engine import rows as table
+from serving.engine.alone import Alone
+from serving.engine.compiled import address
 from serving.engine.kernels import Kernels, Places
 from serving.engine.rows import Records
 from serving.engine.sampling import Bool, Float32, Float64, Int64
@@ -199,6 +201,41 @@ class Walker:
         self._look_at(known, None)
         known.logits[:] = logits
         kernels.fill_edges(self._library, *self._learnt)
+
+    def go_on(
+        self,
+        live: Records,
+        known: Known,
+        ways: Ways | None,
+        alone: Alone,
+        goes_on: Callable[[], bool],
+    ) -> int:
+        """Let a simple row that has a token take steps and draw, until it is to draw its last.
+
+        Args:
+            live: the row, [1], changed in place.
+            known: at its place, gets what the steps give.
+            ways: see walk.
+            alone: has its states.
+            goes_on: whether it is to go on; asked after every step.
+
+        Returns:
+            How many steps it took; 0 if there are no compiled loops. Without a token, it is to draw its last.
+        """
+        if not self._kernels:
+            return 0
+        self._look_at(known, ways)
+        self._kernels.set_out(live, alone.token)
+        alone.token[:] = live["token"]
+        steps, last, at = 0, None, 0
+        has_drawn = may_go_on = True
+        while has_drawn and may_go_on:
+            logits = alone.step()
+            if logits is not last:
+                last, at = logits, address(logits)
+            steps += 1
+            has_drawn, may_go_on = self._kernels.follow(at), goes_on()
+        return steps
 
     def _given(self, relief: Relief, ways: Ways | None) -> kernels.Relief:
         """A relief for this walk."""

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
 from serving.engine.session import MAX_BINDINGS, MAX_HOMES, OrtSession
-from serving.engine.stepping import initial_states
+from serving.engine.stepping import FEWEST, initial_states
 from serving.errors import BadModel
 from serving.manifest import StateSpec
 from serving.repository import load_version
@@ -29,6 +30,35 @@ def test_a_single_row_is_stepped_as_one_of_two() -> None:
     session = OrtSession(model_bytes())
     logits, states = session.step(np.array([1]), initial_states(session.manifest.states, 1))
     assert (logits.shape, states[0].shape) == ((1, 3), (1, 1))
+
+
+def by_their_number() -> bytes:
+    """A graph whose logits tell how many rows there are."""
+    model = graph()
+    model.graph.node[0].output[0] = "plain"
+    model.graph.node.extend(
+        [
+            helper.make_node("Shape", ["token"], ["rows"]),
+            helper.make_node("Cast", ["rows"], ["number"], to=TensorProto.FLOAT),
+            helper.make_node("Add", ["plain", "number"], ["logits"]),
+        ]
+    )
+    return model_bytes(model=model)
+
+
+@pytest.mark.parametrize("how", ["step", "advance"])
+def test_a_single_row_is_stepped_as_two_where_it_would_get_other_bits_by_itself(how: str) -> None:
+    session = OrtSession(by_their_number())
+    assert session.min_rows == FEWEST
+    states = initial_states(session.manifest.states, 1)
+    for count in (1, 2, 3):
+        logits, states = getattr(session, how)(np.array([1]), states)
+        assert logits.tolist() == [[FEWEST] * 3]
+        assert states[0].tolist() == [[count]]
+
+
+def test_a_single_row_is_stepped_by_itself_where_it_gets_the_same_bits() -> None:
+    assert OrtSession(model_bytes()).min_rows == 1
 
 
 @pytest.mark.parametrize("how", ["step", "advance"])

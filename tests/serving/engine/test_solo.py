@@ -3,12 +3,13 @@
 import math
 import random
 from collections.abc import Callable
+from itertools import count
 
 import numpy as np
 import pytest
 
+from serving.engine import compiled, solo
 from serving.engine import rows as table
-from serving.engine import solo
 from serving.engine.contexts import Contexts, Private, after_boundary
 from serving.engine.engine import Engine
 from serving.engine.entry import DrawEntry
@@ -18,6 +19,8 @@ from serving.engine.sampling import SamplingParameters
 from serving.engine.session import OrtSession
 from serving.engine.solo import run_alone
 from serving.engine.tree import OFF, Tree
+from serving.engine.walking import Walked
+from serving.testing import FakeSession
 from tests.trainer.test_transformer_graph import LONGEST, sessions
 from trainer.models.transformer import Transformer
 
@@ -33,10 +36,10 @@ def tree_of(session: OrtSession, budget: int = 64 << 20) -> Tree:
     return Tree(session, after_boundary(session), budget, 4, lambda: np.zeros(0, np.int64))
 
 
-def row(contexts: Contexts, index: int) -> Records:
+def row(contexts: Contexts, index: int, longest: int = LONGEST) -> Records:
     """The row of a sample that is about to begin: [1]."""
-    job = Draw([], 10_000, SamplingParameters(seed=5), LONGEST)
-    entry = DrawEntry(job, 1, contexts.root, LONGEST)
+    job = Draw([], 10_000, SamplingParameters(seed=5), longest)
+    entry = DrawEntry(job, 1, contexts.root, longest)
     live = table.copied(entry.ready.ahead(entry.packed, index, 1, contexts.walker, 1))
     live["place"] = contexts.fork(contexts.root, 1)
     return live
@@ -106,6 +109,58 @@ def test_a_row_that_has_left_comes_back_when_it_is_interrupted_and_draws_the_sam
             live["token"] = -1
         assert drawn(live) == wanted
     assert (turns > 0) == (share > 0)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
+@pytest.mark.parametrize("embedding", EMBEDDINGS)
+def test_a_row_without_a_tree_goes_on_the_same_wherever_it_was_interrupted(
+    embedding: int, share: float
+) -> None:
+    session, chance, turns = model(embedding), random.Random(1), 0
+    private = Private(session, after_boundary(session))
+    (others,) = private.fork(private.root, 1)  # whose states are to stay as they are
+    for index, wanted in zip(range(60), plainly(session, range(60)), strict=True):
+        live = row(private, index)
+        while not run_alone(live, private, private.walk, interrupted(chance, share)):
+            turns += 1
+        assert drawn(live) == wanted
+        private.release(live["place"])
+    assert (turns > 0) == (share > 0)
+    kept = private.keep(others)
+    assert all((a == b).all() for a, b in zip(kept.states, private.root.states, strict=True))
+
+
+def test_one_row_makes_the_same_strings_compiled_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    for _ in range(2):
+        engine = Engine(FakeSession(), 1, 0)
+        engine.start()
+        job = Draw([2], 200, SamplingParameters(seed=3), 8)
+        engine.submit(job)
+        made.append(list(job.result.result(60).samples))
+        engine.stop()
+        monkeypatch.setattr(compiled, "library", lambda: None)
+    assert made[0] == made[1]
+
+
+def test_rows_that_end_at_once_let_others_have_their_turn() -> None:
+    session = FakeSession(max_length=1)
+    private = Private(session, after_boundary(session))
+    index = next(i for i in count() if not private.walk(row(private, i, 1)).done)  # of one letter
+    begun = count()
+
+    def walk(live: Records) -> Walked:
+        """As if another row took the place of one that is done."""
+        walked = private.walk(live)
+        if walked.done:
+            assert next(begun) < 50
+            live[:] = row(private, index, 1)
+            private.walk(live)
+        return walked._replace(done=0)
+
+    turns = iter([False] * 5)
+    assert not run_alone(row(private, index, 1), private, walk, lambda: next(turns, True))
+    assert 2 <= next(begun) <= 6
 
 
 def test_nothing_leaves_while_others_wait(monkeypatch: pytest.MonkeyPatch) -> None:
