@@ -1,7 +1,7 @@
 /* The engine's loops that numpy runs slowly: over rows, characters and rounds that are few.
  *
  * Integers, comparisons and single operations in float64 alone, none of which may be contracted or reordered,
- * so that they give numpy's bits on every processor. See kernels.py for what has the same in numpy. */
+ * so that they give numpy's bits on every processor. See walking.py for what has the same in numpy. */
 
 #include <math.h>
 #include <stdint.h>
