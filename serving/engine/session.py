@@ -55,6 +55,7 @@ class OrtSession:
         self._outputs = ["logits", *(state.output for state in self.manifest.states)]
         self._inputs = [state.input for state in self.manifest.states]
         self._vocabulary = len(self.manifest.vocabulary)
+        self._met: set[int] = set()
         self._homes: dict[int, Home] = {}
         self._ready: dict[int, tuple[States, Binding]] = {}
         self.min_rows = 1
@@ -96,13 +97,22 @@ class OrtSession:
         if ready is None or known is not states:
             if len(token) == 1 < self.min_rows:
                 return self._alone(token, states)
-            if not states:
+            if not self._pays(len(token)):
                 return self.step(token, states)
             if len(self._ready) >= MAX_BINDINGS:
                 self._ready.clear()
             ready = self._binding(len(token), states)
             self._ready[id(states)] = states, ready  # as long as it is here, no other has its id
         return ready.run(token)
+
+    def _pays(self, rows: int) -> bool:
+        """Whether a step of so many rows is kept ready, which takes as long as it spares in two or three.
+
+        Where states are in place always, else from the second on, if it has states at all.
+        """
+        specs, is_known = self.manifest.states, rows in self._met
+        self._met.add(rows)
+        return any(spec.in_place for spec in specs) or (is_known and bool(specs))
 
     def _binding(self, rows: int, states: States) -> "Binding":
         """A step of so many rows of these states, that is kept ready."""
