@@ -78,6 +78,7 @@ class Kernels:
         self._layout = layout_of(record_type(longest))
         self._layout_at = ctypes.addressof(self._layout)
         self._records: Records | None = None
+        self._stepped: Float32 | None = None
         self.given = Walk(layout=self._layout_at)
         self._given_at = ctypes.addressof(self.given)
 
@@ -94,9 +95,10 @@ class Kernels:
         self._walk(self._given_at)
         return given
 
-    def follow(self, stepped: int) -> bool:
-        """See kernels.c; `stepped` is the address of what the step gave."""
-        self.given.stepped = stepped
+    def follow(self, stepped: Float32) -> bool:
+        """See kernels.c; `stepped` is what the step gave, [1, V]."""
+        if stepped is not self._stepped:  # it is the same array again and again
+            self._stepped, self.given.stepped = stepped, address(stepped)
         return bool(self._follow(self._given_at))
 
     def set_out(self, records: Records, token: Int64) -> None:

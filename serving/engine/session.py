@@ -12,10 +12,11 @@ import numpy.typing as npt
 
 from serving.engine import devices
 from serving.engine.arithmetic import arithmetic
+from serving.engine.binding import Binding, Home, whole
 from serving.engine.compiled import address
 from serving.engine.stepping import FEWEST, Array, States, initial_states
 from serving.errors import BadModel, NoDevice
-from serving.manifest import KEY, Manifest, StateSpec
+from serving.manifest import KEY, Manifest
 from serving.placement import CPU, Placement
 
 Signature = dict[str, tuple[str, tuple[int, ...]]]  # tensor's name to dtype and shape
@@ -117,7 +118,7 @@ class OrtSession:
     def _binding(self, rows: int, states: States) -> "Binding":
         """A step of so many rows of these states, that is kept ready."""
         homes = [s for spec, s in zip(self.manifest.states, states, strict=True) if spec.in_place]
-        place = self._at_home(_whole((homes or states)[0]))
+        place = self._at_home(whole((homes or states)[0]))
         key = (rows, *map(address, states))
         if key not in place.bindings:
             place.bindings[key] = self._bound(rows, states, place)
@@ -161,94 +162,6 @@ class OrtSession:
     def _home_of_partner(self, array: Array) -> "Home | None":
         """Where an array is the partner of another: what a step of that has written is stepped next."""
         return next((home for home in self._homes.values() if home.has(array)), None)
-
-
-class Home:
-    """Steps that are kept ready for states that lie in the same arrays.
-
-    Args:
-        vocabulary: how many logits a row has.
-
-    Attributes:
-        arrays: where states lie, by id.
-        bindings: the steps.
-    """
-
-    def __init__(self, vocabulary: int) -> None:
-        self.arrays: dict[int, Array] = {}
-        self.bindings: dict[tuple[int, ...], Binding] = {}
-        self._logits = np.empty((0, vocabulary), np.float32)
-        self._partners: dict[int, Array] = {}
-
-    def logits(self, rows: int) -> Array:
-        """Where so many rows get their logits; the same for all steps, since none is used after the next."""
-        if len(self._logits) < rows:
-            self._logits = np.empty((2 * rows, self._logits.shape[1]), np.float32)
-        return self._logits[:rows]
-
-    def partner(self, before: Array) -> Array:
-        """Where the state after another goes: to and fro between two arrays, or the beginnings of two."""
-        base = _whole(before)
-        if id(base) not in self._partners:
-            other = np.empty_like(base)
-            self._partners[id(base)], self._partners[id(other)] = other, base
-        other = self._partners[id(base)]
-        return other if before is base else other[: len(before)]
-
-    def has(self, array: Array) -> bool:
-        """Whether an array is a partner here, and so has its own here too."""
-        return id(array) in self._partners
-
-
-def _whole(array: Array) -> Array:
-    """The array that another is the beginning of."""
-    base = array.base
-    is_beginning = isinstance(base, np.ndarray) and (
-        base.shape[1:] == array.shape[1:] and address(base) == address(array)
-    )
-    return base if is_beginning else array  # type: ignore[return-value]
-
-
-class Binding:
-    """A step whose arrays stay where they are: what onnxruntime calls an IO binding.
-
-    Args:
-        session: of onnxruntime.
-        specs: of the states.
-        before: the states that are read.
-        after: those that are written; the same arrays where they are in place.
-        logits: gets the logits, [B, V].
-    """
-
-    def __init__(
-        self,
-        session: Any,
-        specs: Sequence[StateSpec],
-        before: States,
-        after: States,
-        logits: Array,
-    ) -> None:
-        self._session = session
-        self._token = np.zeros(len(logits), np.int64)
-        self._logits = logits
-        self.before, self._after = before, after  # onnxruntime itself holds addresses alone
-        self._binding = session.io_binding()
-        _bind(self._binding.bind_input, "token", self._token)
-        _bind(self._binding.bind_output, "logits", logits)
-        for spec, read, written in zip(specs, before, after, strict=True):
-            _bind(self._binding.bind_input, spec.input, read)
-            _bind(self._binding.bind_output, spec.output, written)
-
-    def run(self, token: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.float32], States]:
-        """Take the step."""
-        self._token[:] = token
-        self._session.run_with_iobinding(self._binding)
-        return self._logits, self._after
-
-
-def _bind(bind: Any, name: str, array: Array) -> None:
-    assert array.flags.c_contiguous
-    bind(name, "cpu", 0, array.dtype, array.shape, address(array))
 
 
 def load(model: bytes, device: str, options: Any) -> tuple[Any, Manifest]:

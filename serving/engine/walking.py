@@ -13,7 +13,6 @@ import numpy.typing as npt
 from serving.engine import compiled, kernels, sampling
 from serving.engine import rows as table
 from serving.engine.alone import Alone
-from serving.engine.compiled import address
 from serving.engine.kernels import Kernels, Places
 from serving.engine.rows import Records
 from serving.engine.sampling import Bool, Float32, Float64, Int64
@@ -227,14 +226,11 @@ class Walker:
         self._look_at(known, ways)
         self._kernels.set_out(live, alone.token)
         alone.token[:] = live["token"]
-        steps, last, at = 0, None, 0
-        has_drawn = may_go_on = True
+        steps, has_drawn, may_go_on = 0, True, True
         while has_drawn and may_go_on:
-            logits = alone.step()
-            if logits is not last:
-                last, at = logits, address(logits)
+            has_drawn = self._kernels.follow(alone.step())
+            may_go_on = goes_on()
             steps += 1
-            has_drawn, may_go_on = self._kernels.follow(at), goes_on()
         return steps
 
     def _given(self, relief: Relief, ways: Ways | None) -> kernels.Relief:
