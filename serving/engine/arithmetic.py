@@ -18,9 +18,8 @@ from serving.placement import CPU, Placement
 def arithmetic(placement: Placement) -> str:
     """The name of what computes: `cpu x86_64 X86_V3, onnxruntime 1.32.0, numpy 2.4.6, glibc 2.36`."""
     host = f"cpu {platform.machine()} {instructions()}"
-    library = (
-        " ".join(platform.libc_ver()).strip() or "another libc"
-    )  # onnxruntime has tanh from it
+    # onnxruntime has tanh from it
+    library = " ".join(platform.libc_ver()).strip() or "another libc"
     runtime = f"onnxruntime {onnxruntime.__version__}, numpy {np.__version__}, {library}"
     if placement.device == CPU:
         return f"{host}, {runtime}"

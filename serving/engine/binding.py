@@ -13,22 +13,22 @@ from serving.manifest import StateSpec
 
 
 class Home:
-    """Steps that are kept ready for states that lie in the same arrays.
+    """Steps that are kept ready for states that lie in an array, or in its partner.
 
     Args:
+        array: that one of the states lies in.
         vocabulary: how many logits a row has.
 
     Attributes:
-        arrays: where states lie, by id.
         bindings: the steps.
     """
 
-    def __init__(self, vocabulary: int) -> None:
-        self.arrays: dict[int, Array] = {}
+    def __init__(self, array: Array, vocabulary: int) -> None:
         self.bindings: dict[tuple[int, ...], Binding] = {}
+        self._array = array
         self._logits = np.empty((0, vocabulary), np.float32)
         self._by_rows: dict[int, Array] = {}
-        self._partners: dict[int, Array] = {}
+        self._partners: dict[int, Array] = {}  # of each of two, by id, the other
 
     def logits(self, rows: int) -> Array:
         """Where so many rows get their logits; the same for all steps, since none is used after the next."""
@@ -47,8 +47,8 @@ class Home:
         return other if before is base else other[: len(before)]
 
     def has(self, array: Array) -> bool:
-        """Whether an array is a partner here, and so has its own here too."""
-        return id(array) in self._partners
+        """Whether an array is that of the home, or a partner here."""
+        return array is self._array or id(array) in self._partners
 
 
 def whole(array: Array) -> Array:

@@ -58,7 +58,7 @@ def session_options(threads: int) -> Any:
 def device_options() -> Any:
     """Options for the same on a device: the same bits each time, and it is told what runs where."""
     options = session_options(1)
-    options.enable_mem_pattern = False  # every step has as many rows, and finds its memory again
+    options.enable_mem_pattern = False  # not tried there
     options.use_deterministic_compute = True
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     return options

@@ -1,4 +1,4 @@
-"""exp and log of float64, of additions and multiplications alone: edges.c has the same to the last bit.
+"""exp and log of float64, of basic arithmetic alone: edges.c has the same to the last bit.
 
 Those of numpy and of C's libraries differ from each other, and from processor to processor. These are wrong
 by three units in the last place at most, where the result is not close to 0.

@@ -61,7 +61,7 @@ class Relieving:
     def _next(self) -> tuple[DrawEntry, Relief] | None:
         """Drafts of the only job that there is, if it wants more than there are rows."""
         walker = self._contexts.walker
-        if not self._queue or not walker.relieves:
+        if not self._queue or not walker.is_compiled:
             return None
         (entry,) = self._entries.values()
         if not isinstance(entry, DrawEntry) or (records := entry.ahead(walker)) is None:

@@ -57,11 +57,11 @@ class OrtSession:
         self._inputs = [state.input for state in self.manifest.states]
         self._vocabulary = len(self.manifest.vocabulary)
         self._met: set[int] = set()
-        self._homes: dict[int, Home] = {}
+        self._homes: list[Home] = []  # the last used is the last
         self._ready: dict[int, tuple[States, Binding]] = {}
         self.min_rows = 1
         self.min_rows = self._fewest() if min_rows is None else min_rows
-        self._homes.clear()
+        self._homes.clear()  # the states that were tried are gone
         self._ready.clear()
 
     def _fewest(self) -> int:
@@ -96,9 +96,9 @@ class OrtSession:
         """Advance every row, in place where the manifest allows it; see StepSession."""
         known, ready = self._ready.get(id(states), (None, None))
         if ready is None or known is not states:
-            if len(token) == 1 < self.min_rows:
+            if states and len(token) == 1 < self.min_rows:
                 return self._alone(token, states)
-            if not self._pays(len(token)):
+            if not states or not self._pays(len(token)):
                 return self.step(token, states)
             if len(self._ready) >= MAX_BINDINGS:
                 self._ready.clear()
@@ -109,13 +109,13 @@ class OrtSession:
     def _pays(self, rows: int) -> bool:
         """Whether a step of so many rows is kept ready, which takes as long as it spares in two or three.
 
-        Where states are in place always, else from the second on, if it has states at all.
+        Where states are in place always, else from the second on.
         """
-        specs, is_known = self.manifest.states, rows in self._met
+        is_known = rows in self._met
         self._met.add(rows)
-        return any(spec.in_place for spec in specs) or (is_known and bool(specs))
+        return is_known or any(spec.in_place for spec in self.manifest.states)
 
-    def _binding(self, rows: int, states: States) -> "Binding":
+    def _binding(self, rows: int, states: States) -> Binding:
         """A step of so many rows of these states, that is kept ready."""
         homes = [s for spec, s in zip(self.manifest.states, states, strict=True) if spec.in_place]
         place = self._at_home(whole((homes or states)[0]))
@@ -134,11 +134,12 @@ class OrtSession:
         return logits[:1], tuple(state[:1] for state in after)
 
     @cached_property
-    def _pair(self) -> "Binding":
+    def _pair(self) -> Binding:
         before = initial_states(self.manifest.states, self.min_rows)
-        return self._bound(self.min_rows, before, Home(self._vocabulary))
+        home = Home(before[0], self._vocabulary)
+        return self._bound(self.min_rows, before, home)
 
-    def _bound(self, rows: int, before: States, home: "Home") -> "Binding":
+    def _bound(self, rows: int, before: States, home: Home) -> Binding:
         """A step of these states; where the one after may not be in place, it is in its partner."""
         specs = self.manifest.states
         after = tuple(
@@ -147,21 +148,15 @@ class OrtSession:
         )
         return Binding(self._session, specs, before, after, home.logits(rows))
 
-    def _at_home(self, array: Array) -> "Home":
+    def _at_home(self, array: Array) -> Home:
         """What is kept ready for states that lie in an array; for the few arrays that were last used."""
-        found = self._homes.pop(id(array), None) or self._home_of_partner(array)
+        found = next((home for home in self._homes if home.has(array)), None)
         if found is None or len(found.bindings) >= MAX_BINDINGS:
-            found = Home(self._vocabulary)
+            found = Home(array, self._vocabulary)
             self._ready.clear()
-        found.arrays[id(array)] = array  # as long as it is here, no other has its id
-        self._homes[id(array)] = found
-        while len(self._homes) > MAX_HOMES:
-            del self._homes[next(iter(self._homes))]
+        others = [home for home in self._homes if not home.has(array)]
+        self._homes = [*others[1 - MAX_HOMES :], found]
         return found
-
-    def _home_of_partner(self, array: Array) -> "Home | None":
-        """Where an array is the partner of another: what a step of that has written is stepped next."""
-        return next((home for home in self._homes.values() if home.has(array)), None)
 
 
 def load(model: bytes, device: str, options: Any) -> tuple[Any, Manifest]:

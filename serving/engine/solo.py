@@ -43,7 +43,7 @@ def run_alone(
     while not is_over:
         if walk(live).done:
             return True
-        if contexts.go_on(live, goes_on):
+        if contexts.walker.is_compiled and contexts.go_on(live, goes_on):
             continue
         before = place.item()
         can_end = longest.item() - length.item() < MOST - 1 - steps

@@ -118,14 +118,14 @@ class Walker:
         longest: the longest text that the model can make.
 
     Attributes:
-        relieves: whether rows of a relief take places.
+        is_compiled: whether there are compiled loops; no relief takes places and no row goes on without.
     """
 
     def __init__(self, longest: int) -> None:
         library = compiled.library()
         self._library = library
         self._kernels = Kernels(library, longest) if library else None
-        self.relieves = self._kernels is not None
+        self.is_compiled = self._kernels is not None
         self._known: Known | None = None
         self._places = Places()
         self._learnt: tuple[int, sampling.Edges, tuple[int, int]]  # what is learnt goes there
@@ -209,7 +209,7 @@ class Walker:
         alone: Alone,
         goes_on: Callable[[], bool],
     ) -> int:
-        """Let a simple row that has a token take steps and draw, until it is to draw its last.
+        """Let a simple row that has a token step and draw until its last, where there are compiled loops.
 
         Args:
             live: the row, [1], changed in place.
@@ -219,10 +219,9 @@ class Walker:
             goes_on: whether it is to go on; asked after every step.
 
         Returns:
-            How many steps it took; 0 if there are no compiled loops. Without a token, it is to draw its last.
+            How many steps it took. Without a token, it is to draw its last.
         """
-        if not self._kernels:
-            return 0
+        assert self._kernels
         self._look_at(known, ways)
         self._kernels.set_out(live, alone.token)
         alone.token[:] = live["token"]

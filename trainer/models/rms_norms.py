@@ -27,8 +27,8 @@ def with_rms_norms(model: Transformer) -> Transformer:
         block.before_attention = _rms_norm(block.before_attention, block.attention.qkv)
         block.before_feed_forward = _rms_norm(block.before_feed_forward, block.feed_forward.enter)
     same.norm = _rms_norm(same.norm, same.head)
-    model = same.float()
-    return model
+    found: Transformer = same.float()
+    return found
 
 
 def _rms_norm(norm: nn.LayerNorm, after: nn.Linear) -> nn.RMSNorm:

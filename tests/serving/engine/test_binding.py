@@ -34,7 +34,7 @@ def test_the_short_way_is_there(session: Any) -> None:
 def test_a_step_is_the_same_by_either_way(kind: Any, session: Any) -> None:
     specs = manifest().states
     before = initial_states(specs, 3)
-    home = Home(3)
+    home = Home(before[0], 3)
     step = Binding(kind(session), specs, before, (home.partner(before[0]),), home.logits(3))
     logits, (after,) = step.run(np.array([2, 0, 1]))
     assert logits.shape == (3, 3)
@@ -43,10 +43,12 @@ def test_a_step_is_the_same_by_either_way(kind: Any, session: Any) -> None:
 
 
 def test_what_is_written_goes_to_the_same_place_for_any_beginning_of_an_array() -> None:
-    home, array = Home(3), np.zeros((8, 2))
+    array = np.zeros((8, 2))
+    home = Home(array, 3)
     partner = home.partner(array)
     assert home.partner(partner) is array
     assert home.partner(array[:3]).base is partner
+    assert home.has(array)
     assert home.has(partner)
     assert not home.has(array[:3])
 
@@ -60,7 +62,7 @@ def test_only_a_beginning_with_whole_rows_is_one_of_its_array() -> None:
 
 
 def test_logits_of_as_many_rows_are_the_same_array() -> None:
-    home = Home(3)
+    home = Home(np.zeros((8, 2)), 3)
     few = home.logits(2)
     assert home.logits(2) is few
     assert np.shares_memory(home.logits(3), home.logits(4))

@@ -102,9 +102,9 @@ def test_steps_in_place_are_kept_ready_for_a_few_arrays_and_are_right_for_all() 
             assert after[-1] == 1  # the row that was not there before
         assert states[0][0] == len(states[0]) - 1
         assert len(session._homes) <= MAX_HOMES
-        assert all(len(home.bindings) <= MAX_BINDINGS for home in session._homes.values())
+        assert all(len(home.bindings) <= MAX_BINDINGS for home in session._homes)
         assert len(session._ready) <= MAX_BINDINGS
-    kept = session._homes.values()
+    kept = session._homes
     assert all(
         any(ready in home.bindings.values() for home in kept)
         for _, ready in session._ready.values()
@@ -128,7 +128,7 @@ def test_steps_that_are_not_in_place_go_to_and_fro_between_two_arrays(rows: int)
         places.add(tuple(state.ctypes.data for state in states))
     assert len(places) == 2
     assert isinstance(session, OrtSession)
-    assert [len(home.bindings) for home in set(session._homes.values())] == [2]
+    assert [len(home.bindings) for home in session._homes] == [2]
 
 
 def test_steps_of_more_and_fewer_rows_of_the_same_arrays_are_right_and_share_memory() -> None:
