@@ -31,6 +31,7 @@ class ServerConfig:
         device: where models run: `cpu`, or `cuda`.
         prefix_cache: bytes that each model's prefix tree may take; 0 does without, as a GPU always does. None
             is 64 MiB on a CPU.
+        ahead: strings that are drawn at a time, at most, ahead of many calls for the same; 0 for none.
         engines: where models run: in a `thread` of this process each, or all in a `process` beside it.
         forbidden: substrings that no string may have, whoever asks.
         is_shared: other processes listen on the same port.
@@ -55,6 +56,7 @@ class ServerConfig:
     threads: int = 1
     device: str = CPU
     prefix_cache: int | None = None
+    ahead: int = 128
     engines: str = THREAD
     forbidden: tuple[str, ...] = ()
     is_shared: bool = False
@@ -78,6 +80,7 @@ class ServerConfig:
             raise InvalidArgument(
                 "prefix_cache", f"must be 0 with device {self.device}, whose states stay there"
             )
+        checks.whole("ahead", self.ahead, 0, 1024)
         checks.real("max_queue", self.max_queue, STANDING_QUEUE, 86400.0)
         checks.real("read_timeout", self.read_timeout, 0.1, 86400.0)
         checks.real("lame_duck", self.lame_duck, 0.0, 86400.0)

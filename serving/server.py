@@ -136,7 +136,7 @@ class Server:
             maximum_concurrent_rpcs=MAX_CALLS,
         )
         add_GenerationServiceServicer_to_server(
-            GenerationService(self.host, self.config.forbidden), server
+            GenerationService(self.host, self.config.forbidden, self.config.ahead), server
         )
         add_ModelServiceServicer_to_server(ModelService(self.host), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)

@@ -117,6 +117,7 @@ def packed_job(job: Job, shared: Shared) -> Message:
         (p.temperature, p.top_k, p.seed, p.top_p, p.min_p),
         *(job.max_length, rules, job.start, job.sink is not None, job.window, job.partial_at),
         job.collected,
+        job.seeds,
     )
 
 
@@ -125,7 +126,8 @@ def unpacked_job(message: Message, things: Things, sink: Sink) -> Job:
     caller, deadline, *rest = message
     if len(rest) == 1:
         return Read(rest[0], caller=caller, deadline=deadline)
-    prefix, n, parameters, max_length, rules, start, has_sink, window, partial_at, collected = rest
+    prefix, n, parameters, max_length, rules, start, has_sink, window, *last = rest
+    partial_at, collected, seeds = last
     bounds, selection = things.unpickled(rules) if rules else (None, FREE)
     return Draw(
         prefix,
@@ -139,6 +141,7 @@ def unpacked_job(message: Message, things: Things, sink: Sink) -> Job:
         window,
         partial_at=partial_at,
         collected=collected,
+        seeds=seeds,
         caller=caller,
         deadline=deadline,
     )

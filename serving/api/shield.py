@@ -70,8 +70,8 @@ def parsed(deserializer: Callable[[bytes], Any], content: bytes) -> Any:
 
 
 def serialized(serializer: Callable[[Any], bytes], message: Any) -> bytes:
-    """The bytes of an answer; raises InvalidArgument if it has more than MAX_ANSWER."""
-    content = serializer(message)
+    """The bytes of an answer, unless it is bytes; raises InvalidArgument if it has more than MAX_ANSWER."""
+    content = message if isinstance(message, bytes) else serializer(message)
     if len(content) > MAX_ANSWER:
         raise InvalidArgument(
             "request",

@@ -90,12 +90,14 @@ class Admission:
     Attributes:
         queues: of light jobs, of heavy jobs.
         refused: how many jobs were, for each reason.
+        spared: calls that needed none, since their answers had been made.
     """
 
     def __init__(self, max_queue: float = MAX_QUEUE, rate: float = math.inf) -> None:
         checks.real("max_queue", max_queue, STANDING_QUEUE, math.inf)
         self.max_queue = max_queue
         self.refused = dict.fromkeys(REASONS, 0)
+        self.spared = 0
         self._lock = threading.Lock()
         self.queues = tuple(Queue(most, rate) for most in MAX_JOBS)
         self._is_standing = False

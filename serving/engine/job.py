@@ -168,6 +168,8 @@ class Draw(Job):
         window: how many samples may be under way beyond those that were taken from the sink.
         collected: how many samples were taken from the sink.
         partial_at: the instant at which what there is becomes the answer; None for never.
+        seeds: if any, `n` of them, 2 at least, for a job that wants every string: each string is the first of
+            its own seed, and not one of that of `parameters`.
     """
 
     prefix: list[int]
@@ -181,6 +183,7 @@ class Draw(Job):
     window: int = 2**62
     partial_at: float | None = None
     collected: int = 0
+    seeds: Sequence[int] = ()
 
     @property
     def is_partial(self) -> bool:

@@ -22,7 +22,7 @@ enum { PHILOX_ROUNDS = 10 };
 typedef struct {
     int64_t size;
     int64_t token, at, first, length, max_length, seed, simple;
-    int64_t place, index, attempt, log_prob, uniform, text;
+    int64_t place, sample, attempt, log_prob, uniform, text;
     int64_t kept;                   /* how many uniform numbers */
 } Layout;
 
@@ -89,7 +89,7 @@ static double uniform_at(uint64_t seed, uint32_t sample, uint32_t attempt, uint3
 static void fill(const Layout *layout, char *record, int64_t step)
 {
     const uint64_t seed = *FIELD(uint64_t, seed);
-    const uint32_t sample = (uint32_t)*FIELD(uint64_t, index);
+    const uint32_t sample = (uint32_t)*FIELD(uint64_t, sample);
     const uint32_t attempt = (uint32_t)*FIELD(uint64_t, attempt);
     double *uniform = FIELD(double, uniform);
     for (int64_t i = 0; i < layout->kept; i++)

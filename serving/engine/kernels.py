@@ -11,7 +11,7 @@ from serving.engine.sampling import Edges, Float32, Int64
 
 _FIELDS = (
     *("token", "at", "first", "length", "max_length", "seed", "simple"),
-    *("place", "index", "attempt", "log_prob", "uniform", "text"),
+    *("place", "sample", "attempt", "log_prob", "uniform", "text"),
 )
 
 

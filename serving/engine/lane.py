@@ -261,7 +261,7 @@ class Lane:
         """Rows of several entries: made together, since a call may have just one."""
         counts = [(entry.packed(), len(indices)) for entry, indices, _ in begun]
         records = table.begun(self.rows.kind, counts)
-        records["index"] = np.concatenate([indices for _, indices, _ in begun])
+        records["index"] = records["sample"] = np.concatenate([indices for _, indices, _ in begun])
         records["attempt"] = np.concatenate([attempts for _, _, attempts in begun])
         self._contexts.walker.fill_uniforms(records)
         forks = [self._contexts.fork(entry.kept, len(indices)) for entry, indices, _ in begun]

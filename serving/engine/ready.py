@@ -48,6 +48,10 @@ class Ready:
     def _made(self, shared: bytes, begin: int, count: int) -> Records:
         records = table.begun(self._type, [(shared, count)])
         records["index"] = np.arange(begin, begin + count)
+        if seeds := self._draw.seeds:
+            records["seed"] = seeds[begin : begin + count]
+        else:
+            records["sample"] = records["index"]
         if prefix := self._draw.prefix:
             records["text"][:, : len(prefix)] = prefix
         return records

@@ -59,7 +59,8 @@ def record_type(longest: int) -> np.dtype[np.void]:
     own = [
         ("kind", np.int64),
         ("place", np.int64),  # the context after the first `at` tokens
-        ("index", np.uint64),
+        ("index", np.uint64),  # among those of its job
+        ("sample", np.uint64),  # among those of its seed
         ("attempt", np.uint64),
         ("log_prob", np.float64),
         ("sampling_log_prob", np.float64),
@@ -169,8 +170,8 @@ def make_uniforms(records: Records, first: Int64 | int = 0) -> Float64:
     """The numbers that rows keep for their steps from the first on, [B] or one for all: [B, steps]."""
     steps = np.arange(records["uniform"].shape[1], dtype=np.uint64)
     begin = np.reshape(np.asarray(first, np.uint64), (-1, 1))
-    seed, index, attempt = (records[name][:, None] for name in ("seed", "index", "attempt"))
-    return philox.uniforms(seed, index, attempt, begin + steps)  # [B, steps]
+    seed, sample, attempt = (records[name][:, None] for name in ("seed", "sample", "attempt"))
+    return philox.uniforms(seed, sample, attempt, begin + steps)  # [B, steps]
 
 
 def work_of(records: Records) -> Int64:
