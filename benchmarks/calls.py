@@ -23,6 +23,7 @@ AT_ONCE = 64
 SECONDS = 2.0
 TURNS = 3
 METHOD = "/makemore.v1.GenerationService/Generate"
+NONE_AHEAD = ("--ahead", "0")
 REQUEST = pb.GenerateRequest(n=1)
 
 
@@ -168,19 +169,22 @@ async def idle(stub: GenerationServiceStub) -> float:
 
 
 async def _rows(repository: Path) -> list[list[str]]:
-    async with ours(repository) as stub:
+    async with ours(repository) as stub, ours(repository, *NONE_AHEAD) as without:
         answer: Any = await stub.Generate(REQUEST)  # type: ignore[misc]
-        async with echo(answer.SerializeToString()) as bare_stub:
-            our_rate, echo_rate = await by_turns(rate, stub, bare_stub)
-            latency, echo_idle = await by_turns(idle, stub, bare_stub)
         quiet, busy = await p99s(stub)
+        async with echo(answer.SerializeToString()) as bare_stub:
+            latency, echo_idle = await by_turns(idle, stub, bare_stub)
+            # The last, since what is drawn ahead would answer idle calls, too.
+            our_rate, rate_without, echo_rate = await by_turns(rate, stub, without, bare_stub)
     session = load_version(repository / "names" / "2").session
     step = 2 / step_speed(session, 2)
     bare = echo_idle + 8 * step
     large = 256 / step_speed(session, 256)
+    at_once = f"Generate(n = 1), {AT_ONCE} at once"
     return [
+        tables.beside(at_once, "a bare echo", our_rate, echo_rate, "calls/s"),
         tables.beside(
-            f"Generate(n = 1), {AT_ONCE} at once", "a bare echo", our_rate, echo_rate, "calls/s"
+            f"{at_once}, nothing drawn ahead", "a bare echo", rate_without, echo_rate, "calls/s"
         ),
         tables.beside(
             "Generate(n = 1), idle", "the echo and 8 bare steps", 1e6 * latency, 1e6 * bare, "us"

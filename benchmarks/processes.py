@@ -106,13 +106,13 @@ async def _channels(repository: Path, *flags: str) -> Any:
 
 
 async def _tree(repository: Path) -> list[list[str]]:
-    """Calls of one string, with the tree and without it."""
-    async with calls.ours(repository, "--prefix-cache", "0") as stub:
+    """Calls of one string, each drawn when it is asked for, with the tree and without it."""
+    async with calls.ours(repository, "--prefix-cache", "0", *calls.NONE_AHEAD) as stub:
         await calls.latencies(stub, 20, 0.0)
         without = await calls.latencies(stub, 300, 0.0)
         rate_without = await calls.rate(stub)
     metrics = _free_address()
-    async with calls.ours(repository, "--metrics-listen", metrics) as stub:
+    async with calls.ours(repository, "--metrics-listen", metrics, *calls.NONE_AHEAD) as stub:
         await calls.latencies(stub, 1, 0.0)
         cold = await calls.latencies(stub, 50, 0.0)
         rate = await calls.rate(stub)

@@ -15,6 +15,8 @@ import struct
 from typing import Any
 
 HEADER = struct.Struct("<Q")
+PLAINEST = 2
+"""Marshal's last version that keeps no table of what occurs again, which takes more room than our messages."""
 AT_ONCE = 2**16
 """Bytes that are read at once."""
 
@@ -29,7 +31,7 @@ def framed_plain(message: Any) -> bytes:
 
     What else there is in it goes as bytes, see `pickled`; an array would arrive as bytes, too.
     """
-    return _framed(marshal.dumps(message))
+    return _framed(marshal.dumps(message, PLAINEST))
 
 
 def _framed(body: bytes) -> bytes:

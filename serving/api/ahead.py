@@ -1,14 +1,14 @@
 """Answers that are made ahead of calls for the same single string, when many come at once.
 
 Drawn for one call, a string costs messages to the engine and back and a share of a step for few rows. Drawn
-many at a time, each of a seed of its own, it costs a sixth of that, and nobody waits for it. Each is given
-to one call, which is told the seed, and every string is that of its seed: so calls cannot tell the difference.
+many at a time, each of a seed of its own, it costs the engine a third of that, the others next to nothing,
+and nobody waits for it. Each is given to one call, which is told its seed, by which it can be had again.
 """
 
 import secrets
 import struct
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
@@ -57,7 +57,8 @@ class Plan:
             settings=drawing.settings(),
             usage=pb.Usage(samples=1, queue_time=Duration(), compute_time=Duration()),
         )
-        return cls(drawing.job, response)
+        job = replace(drawing.job, deadline=None, partial_at=None, result=Future())
+        return cls(job, response)
 
     def draw(self, most: int) -> Draw | None:
         """A light job of so many strings at most; None if it would be one string at a time."""
@@ -65,16 +66,7 @@ class Plan:
         if count < 2:
             return None
         seeds = struct.unpack(f"{count}Q", secrets.token_bytes(8 * count))
-        return replace(
-            self.job,
-            n=count,
-            seeds=seeds,
-            caller=caller(),
-            deadline=None,
-            partial_at=None,
-            result=Future(),
-            started_at=0.0,
-        )
+        return replace(self.job, n=count, seeds=seeds, caller=caller(), result=Future())
 
     def answer(self, seed: int, sample: Sample) -> Answer:
         """What one call gets."""
@@ -140,7 +132,7 @@ class Stock:
         except ServingError:  # as the calls themselves are told when they come
             self._is_filling = False
 
-    def _put(self, plan: Plan, seeds: tuple[int, ...], result: "Future[Outcome]") -> None:
+    def _put(self, plan: Plan, seeds: Sequence[int], result: "Future[Outcome]") -> None:
         self._is_filling = False
         if not result.cancelled() and result.exception() is None:
             # In the order of the seeds: in that of their ends, the short ones would come first.

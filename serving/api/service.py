@@ -82,7 +82,10 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
         self, request: pb.GenerateRequest, context: Context
     ) -> pb.GenerateResponse:
         arrived = time.monotonic()
-        with self._taken(request.model) as (model, engine), self._ahead.of(request, engine) as stock:
+        with (
+            self._taken(request.model) as (model, engine),
+            self._ahead.of(request, engine) as stock,
+        ):
             if answer := stock.take(engine):
                 engine.admission.spared += 1
                 note(samples=1, characters=answer.characters)

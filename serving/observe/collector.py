@@ -107,6 +107,7 @@ def figures(engine: AnyEngine, found: Figures) -> Iterator[tuple[str, Values]]:
         yield name, [(key[1:], counts[key]) for key in every if key[0] == what]
     refused = engine.admission.refused
     yield "jobs_refused_total", [((reason,), count) for reason, count in refused.items()]
+    yield "calls_spared_total", [((), engine.admission.spared)]
     yield "step_rows_total", [((), found.stepped)]
     yield "rows", [((lane,), n) for lane, n in zip(LANES, found.rows, strict=True)]
     yield "rows_capacity", [((lane,), engine.max_rows) for lane in LANES]

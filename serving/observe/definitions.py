@@ -53,6 +53,7 @@ ENGINE: Final = {
     "jobs_accepted_total": Definition("counter", "Jobs let in.", (*MODEL, "kind")),
     "jobs_total": Definition("counter", "Jobs that have ended.", (*MODEL, "kind", "outcome")),
     "jobs_refused_total": Definition("counter", "Jobs not let in.", (*MODEL, "reason")),
+    "calls_spared_total": Definition("counter", "Calls whose answers were made ahead.", MODEL),
     "samples_accepted_total": Definition("counter", "Samples that accepted jobs ask for.", MODEL),
     "samples_total": Definition("counter", "Samples made.", (*MODEL, "finish_reason")),
     "samples_missing_total": Definition("counter", "Samples never made.", (*MODEL, "reason")),

@@ -554,11 +554,11 @@ class Usage(_message.Message):
     """Strings thrown away: they do not match the pattern or another rule about characters."""
     @_builtins.property
     def queue_time(self) -> _duration_pb2.Duration:
-        """From the request's arrival to its first character."""
+        """From the request's arrival to its first character; zero if the string had been drawn before."""
 
     @_builtins.property
     def compute_time(self) -> _duration_pb2.Duration:
-        """From then to the answer."""
+        """From then to the answer; zero likewise."""
 
     def __init__(
         self,

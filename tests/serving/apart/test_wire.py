@@ -106,8 +106,11 @@ def test_a_plain_draw_arrives_whole_and_shares_nothing() -> None:
     assert (arrived.caller, arrived.deadline, arrived.partial_at) == ("me", 9.0, 3.5)
     assert arrived.selection.is_free
     assert arrived.characters == job.characters
+    assert tuple(arrived.seeds) == ()
     assert ends.sent == []
     assert arrived.sink is None
+    seeds = (2**64 - 1, 0, 3, 4, 5)
+    assert ends.through(draw(seeds=seeds)).seeds == seeds
     assert ends.through(draw(sink=print)).sink == ends.sink
 
 

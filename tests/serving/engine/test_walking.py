@@ -81,7 +81,7 @@ def some_rows(random: np.random.Generator, count: int, places: int, longest: int
     live = begun(record_type(longest), [(shared, count)])
     live["simple"] = random.random(count) < 0.8
     live["place"] = random.integers(0, places, count)
-    live["index"] = random.integers(0, 2**32, count)
+    live["index"] = live["sample"] = random.integers(0, 2**32, count)
     live["attempt"] = random.integers(0, 3, count)
     live["length"] = random.integers(first, longest + 1, count)
     live["log_prob"] = random.normal(size=count)
@@ -129,7 +129,8 @@ def relief_of(longest: int, count: int, known: Known) -> Relief:
     records = some_rows(np.random.default_rng(count), count, 1, longest)
     records["length"], records["log_prob"] = records["first"], 0
     records["token"], records["simple"], records["owner"] = -1, True, RELIEVER
-    records["index"], records["attempt"] = np.arange(count), 0
+    records["index"] = records["sample"] = np.arange(count)
+    records["attempt"] = 0
     records["uniform"] = table.make_uniforms(records)
     return Relief(records, Context(known.at(0), ()))
 
@@ -221,12 +222,12 @@ def test_a_walk_draws_as_the_sampler_does_to_the_last_bit(
 
 
 @given(st.integers(0, 2**64 - 1), st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1))
-def test_compiled_numbers_are_those_of_the_generator(seed: int, index: int, attempt: int) -> None:
+def test_compiled_numbers_are_those_of_the_generator(seed: int, sample: int, attempt: int) -> None:
     compiled, plain = walkers(50)
     found = []
     for walker in (compiled, plain):
         records = np.zeros(2, record_type(50))
-        records["seed"], records["index"], records["attempt"] = seed, [index, 3], attempt
+        records["seed"], records["sample"], records["attempt"] = seed, [sample, 3], attempt
         walker.fill_uniforms(records)
         found.append(records["uniform"].tobytes())
     assert found[0] == found[1]
