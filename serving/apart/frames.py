@@ -16,7 +16,7 @@ from typing import Any
 
 HEADER = struct.Struct("<Q")
 PLAINEST = 2
-"""Marshal's last version that keeps no table of what occurs again, which takes more room than our messages."""
+"""The last version of marshal that makes no table of what occurs again, larger than our messages."""
 AT_ONCE = 2**16
 """Bytes that are read at once."""
 

@@ -43,14 +43,15 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """What is drawn for a request, and all of its answers but the string."""
+    """What is drawn for a request: so many strings at a time, and all of their answers but the string."""
 
     job: Draw
+    count: int
     response: pb.GenerateResponse
 
     @classmethod
-    def of(cls, drawing: Drawing, model: Model) -> "Plan":
-        """That of a request which many have made."""
+    def of(cls, drawing: Drawing, model: Model, most: int) -> "Plan":
+        """That of a request which many have made: so many strings at most, and no more than is light work."""
         response = pb.GenerateResponse(
             model=model.full_name,
             model_digest=model.digest,
@@ -58,15 +59,12 @@ class Plan:
             usage=pb.Usage(samples=1, queue_time=Duration(), compute_time=Duration()),
         )
         job = replace(drawing.job, deadline=None, partial_at=None, result=Future())
-        return cls(job, response)
+        return cls(job, min(most, LIGHT // job.characters), response)
 
-    def draw(self, most: int) -> Draw | None:
-        """A light job of so many strings at most; None if it would be one string at a time."""
-        count = min(most, LIGHT // self.job.characters)
-        if count < 2:
-            return None
-        seeds = struct.unpack(f"{count}Q", secrets.token_bytes(8 * count))
-        return replace(self.job, n=count, seeds=seeds, caller=caller(), result=Future())
+    def draw(self) -> Draw:
+        """A new job."""
+        seeds = struct.unpack(f"{self.count}Q", secrets.token_bytes(8 * self.count))
+        return replace(self.job, n=self.count, seeds=seeds, caller=caller(), result=Future())
 
     def answer(self, seed: int, sample: Sample) -> Answer:
         """What one call gets."""
@@ -111,21 +109,23 @@ class Stock:
         if not self._answers:
             return None
         answer = self._answers.popleft()
-        if len(self._answers) < self._most // 2 and monotonic() - self._filled_at < WHILE:
-            self._fill(engine)
+        assert self._plan is not None
+        if 2 * len(self._answers) < self._plan.count and monotonic() - self._filled_at < WHILE:
+            self._fill(self._plan, engine)
         return answer
 
     def expect(self, drawing: Drawing, model: Model, engine: AnyEngine) -> None:
         """A call has found none, and draws for itself: if it is one of many, more are made for others."""
         if self._most and self._calls >= MANY:
-            self._plan = self._plan or Plan.of(drawing, model)
-            self._fill(engine)
+            self._plan = self._plan or Plan.of(drawing, model, self._most)
+            self._fill(self._plan, engine)
 
-    def _fill(self, engine: AnyEngine) -> None:
-        if self._is_filling or self._plan is None or (job := self._plan.draw(self._most)) is None:
+    def _fill(self, plan: Plan, engine: AnyEngine) -> None:
+        if self._is_filling or plan.count < 2:
             return
         self._is_filling = True
-        put = partial(self._put, self._plan, job.seeds)
+        job = plan.draw()
+        put = partial(self._put, plan, job.seeds)
         job.result.add_done_callback(lambda result: self._post(partial(put, result)))
         try:
             engine.submit(job)

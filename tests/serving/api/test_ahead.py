@@ -137,9 +137,13 @@ def test_each_answer_is_given_once_in_the_order_of_the_seeds_whatever_their_leng
         assert response.model == model.full_name
 
 
-def test_more_is_made_when_half_is_left_and_it_went_fast(model: Model, clock: Clock) -> None:
+@pytest.mark.parametrize("most", [MOST, 1024])
+def test_more_is_made_when_half_is_left_and_it_went_fast(
+    model: Model, clock: Clock, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(ahead, "LIGHT", MOST * 16)
     engine: Any = Asked()
-    stock, _ = filled(model, engine)
+    stock, _ = filled(model, engine, most)
     clock.now += 0.9 * WHILE
     for _ in range(MOST // 2):
         taken(stock, engine)
@@ -241,6 +245,15 @@ def test_requests_that_were_not_made_for_longest_are_forgotten() -> None:
     made.of(requests[-1], engine)
     again = [made.of(requests[place], engine) is stocks[place] for place in (0, 2, 1)]
     assert again == [True, True, False]
+
+
+def test_nothing_is_made_ahead_where_a_single_string_is_much_work(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ahead, "LIGHT", 31)
+    engine: Any = Asked()
+    expect(Ahead(MOST, now).of(PLAIN, engine), 2 * MANY, model, engine)
+    assert engine.jobs == []
 
 
 def test_what_was_made_by_an_engine_goes_with_it(model: Model) -> None:
