@@ -5,135 +5,106 @@ many at a time, each of a seed of its own, it costs the engine a third of that, 
 and nobody waits for it. Each is given to one call, which is told its seed, by which it can be had again.
 """
 
-import secrets
-import struct
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from time import monotonic
-from typing import NamedTuple
 from weakref import WeakKeyDictionary
-
-from google.protobuf.duration_pb2 import Duration
 
 from makemore.v1 import generation_service_pb2 as pb
 from serving.api.caller import caller
-from serving.api.drawing import Drawing, sample_message
-from serving.engine.job import LIGHT, Draw, FinishReason, Outcome, Sample
+from serving.api.drawing import Drawing
+from serving.api.plan import Answer, Plan
+from serving.engine.job import Outcome
 from serving.engine.protocols import AnyEngine
-from serving.errors import ServingError
+from serving.errors import Unavailable
 from serving.repository import Model
 
+Post = Callable[[Callable[[], None]], None]
 MANY = 8
-"""Calls for the same that wait at once, from which on others are expected."""
+"""Calls for the same that wait at once, after as many were answered, from which on others are expected."""
 WHILE = 1.0
-"""Seconds within which half of what was made must be asked for, else no more is made."""
+"""Seconds within which about as many must come as were made last, else no more is made."""
 REQUESTS, LARGEST = 64, 256
 """Requests that are known of each model, and the bytes that each may have."""
 
 
-class Answer(NamedTuple):
-    """A GenerateResponse as bytes, and the characters that were drawn for it."""
+@dataclass
+class Filling:
+    """Whether an engine is making something ahead; it makes one thing at a time, lest calls find no rows."""
 
-    content: bytes
-    characters: int
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is drawn for a request: so many strings at a time, and all of their answers but the string."""
-
-    job: Draw
-    count: int
-    response: pb.GenerateResponse
-
-    @classmethod
-    def of(cls, drawing: Drawing, model: Model, most: int) -> "Plan":
-        """That of a request which many have made: so many strings at most, and no more than is light work."""
-        response = pb.GenerateResponse(
-            model=model.full_name,
-            model_digest=model.digest,
-            settings=drawing.settings(),
-            usage=pb.Usage(samples=1, queue_time=Duration(), compute_time=Duration()),
-        )
-        job = replace(drawing.job, deadline=None, partial_at=None, result=Future())
-        return cls(job, min(most, LIGHT // job.characters), response)
-
-    def draw(self) -> Draw:
-        """A new job."""
-        seeds = struct.unpack(f"{self.count}Q", secrets.token_bytes(8 * self.count))
-        return replace(self.job, n=self.count, seeds=seeds, caller=caller(), result=Future())
-
-    def answer(self, seed: int, sample: Sample) -> Answer:
-        """What one call gets."""
-        has_end = sample.finish_reason is FinishReason.END
-        characters = len(sample.text) - len(self.job.prefix) + has_end
-        message = sample_message(sample)
-        message.index = 0
-        response = self.response
-        response.ClearField("samples")
-        response.samples.append(message)
-        response.seed = response.settings.sampling.seed = seed
-        response.usage.characters = characters
-        return Answer(response.SerializeToString(), characters)
+    is_under_way: bool = False
 
 
 class Stock:
-    """The answers that are there for one request; entered by each call that makes it, while it lasts.
+    """The answers that are there for one caller's request; each call that makes it enters while it lasts.
 
     Args:
         most: how many are made at a time at most; 0 for none.
         post: has something called in the event loop.
+        filling: of the engine.
     """
 
-    def __init__(self, most: int, post: Callable[[Callable[[], None]], None]) -> None:
+    def __init__(self, most: int, post: Post, filling: Filling) -> None:
         self._most = most
         self._post = post
+        self._filling = filling
         self._answers: deque[Answer] = deque()
         self._plan: Plan | None = None
-        self._calls = 0
-        self._is_filling = False
-        self._filled_at = 0.0
+        self._waiting = self._answered = 0  # calls: now, and as long as they have come
+        self._came_at = self._filled_at = 0.0
+        self._size = 0  # of what was made last
 
     def __enter__(self) -> "Stock":
-        self._calls += 1
+        now = monotonic()
+        if now - self._came_at > WHILE:
+            self._answered = 0
+        self._came_at = now
+        self._waiting += 1
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._calls -= 1
+        self._waiting -= 1
+        self._answered += 1
 
     def take(self, engine: AnyEngine) -> Answer | None:
         """One, if there are any; `engine` makes more if they are wanted fast."""
         if not self._answers:
             return None
         answer = self._answers.popleft()
-        assert self._plan is not None
-        if 2 * len(self._answers) < self._plan.count and monotonic() - self._filled_at < WHILE:
+        if self._plan and 2 * len(self._answers) < self._size and self._is_wanted_fast:
             self._fill(self._plan, engine)
         return answer
 
     def expect(self, drawing: Drawing, model: Model, engine: AnyEngine) -> None:
         """A call has found none, and draws for itself: if it is one of many, more are made for others."""
-        if self._most and self._calls >= MANY:
-            self._plan = self._plan or Plan.of(drawing, model, self._most)
+        if self._most and not self._answers and min(self._waiting, self._answered) >= MANY:
+            most = min(self._most, engine.max_rows // 2)
+            self._plan = self._plan or Plan.of(drawing, model, most)
             self._fill(self._plan, engine)
 
+    @property
+    def _is_wanted_fast(self) -> bool:
+        return monotonic() - self._filled_at < WHILE
+
     def _fill(self, plan: Plan, engine: AnyEngine) -> None:
-        if self._is_filling or plan.count < 2:
+        """Make as many as are waited for at the least, then twice as many each time."""
+        size = min(2 * self._size if self._is_wanted_fast else MANY, plan.most)
+        if size < 2 or self._filling.is_under_way or not engine.admission.is_calm:
             return
-        self._is_filling = True
-        job = plan.draw()
+        job = plan.draw(size)
         put = partial(self._put, plan, job.seeds)
         job.result.add_done_callback(lambda result: self._post(partial(put, result)))
-        try:
-            engine.submit(job)
-        except ServingError:  # as the calls themselves are told when they come
-            self._is_filling = False
+        with suppress(Unavailable):  # then nobody will ask
+            engine.submit(job, is_continued=True)
+            self._filling.is_under_way = True
+            self._size = size
 
     def _put(self, plan: Plan, seeds: Sequence[int], result: "Future[Outcome]") -> None:
-        self._is_filling = False
+        self._filling.is_under_way = False
         if not result.cancelled() and result.exception() is None:
             # In the order of the seeds: in that of their ends, the short ones would come first.
             self._answers.extend(map(plan.answer, seeds, result.result().samples))
@@ -148,25 +119,42 @@ class Ahead:
         post: has something called in the event loop.
     """
 
-    def __init__(self, most: int, post: Callable[[Callable[[], None]], None]) -> None:
-        self._make = partial(Stock, most, post)
-        self._none = Stock(0, post)
-        self._stocks: WeakKeyDictionary[AnyEngine, OrderedDict[bytes, Stock]] = WeakKeyDictionary()
+    def __init__(self, most: int, post: Post) -> None:
+        self._most = most
+        self._post = post
+        self._none = Stock(0, post, Filling())
+        self._shelves: WeakKeyDictionary[AnyEngine, Shelf] = WeakKeyDictionary()
 
     def of(self, request: pb.GenerateRequest, engine: AnyEngine) -> Stock:
-        """The stock of a request to a model; one that stays empty for what is never made ahead."""
+        """The caller's stock of a request to a model; one that stays empty for what is never made ahead."""
         if request.n > 1 or request.sampling.HasField("seed") or request.HasField("constraints"):
             return self._none
-        key = request.SerializeToString()
-        if len(key) > LARGEST:
+        content = request.SerializeToString()
+        if len(content) > LARGEST:
             return self._none
-        stocks = self._stocks.get(engine)
-        if stocks is None:
-            stocks = self._stocks[engine] = OrderedDict()
-        stock = stocks.get(key)
+        shelf = self._shelves.get(engine)
+        if shelf is None:
+            shelf = self._shelves[engine] = Shelf(partial(Stock, self._most, self._post, Filling()))
+        return shelf.stock((caller(), content))
+
+
+class Shelf:
+    """The stocks of one engine; those that were asked for last are kept.
+
+    Args:
+        make: a new one.
+    """
+
+    def __init__(self, make: Callable[[], Stock]) -> None:
+        self._make = make
+        self._stocks: OrderedDict[Hashable, Stock] = OrderedDict()
+
+    def stock(self, key: Hashable) -> Stock:
+        """The one of a key: a caller, who else could tell what others ask for, and a request."""
+        stock = self._stocks.get(key)
         if stock is None:
-            stock = stocks[key] = self._make()
-            if len(stocks) > REQUESTS:
-                stocks.popitem(last=False)
-        stocks.move_to_end(key)
+            stock = self._stocks[key] = self._make()
+            if len(self._stocks) > REQUESTS:
+                self._stocks.popitem(last=False)
+        self._stocks.move_to_end(key)
         return stock

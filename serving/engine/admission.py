@@ -110,6 +110,12 @@ class Admission:
         waiting = self._seconds(light, light.work) / self._bound(time.monotonic())
         return min(max(waiting, light.jobs / light.most, heavy.jobs / heavy.most), 1.0)
 
+    @property
+    def is_calm(self) -> bool:
+        """Whether so little waits that there is time for what nobody waits for."""
+        light = self.queues[0]
+        return self._seconds(light, light.work) <= CALM
+
     def enter(self, job: Job, *, is_continued: bool = False) -> None:
         """Take a job in.
 
@@ -126,7 +132,9 @@ class Admission:
             if not is_continued and not math.isinf(self.max_queue):
                 self._check(queue, job)
             queue.jobs += 1
-            job.waiting = job.characters
+            job.waiting = (
+                job.characters if job.is_awaited else 0
+            )  # else it would have calls refused
             queue.change(job.caller, job.waiting)
 
     def began(self, job: Job, work: int) -> None:

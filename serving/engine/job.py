@@ -123,6 +123,11 @@ class Job:
         """Whether what there is becomes the answer when the time is up."""
         return False
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a call waits for it."""
+        return True
+
     @cached_property
     def characters(self) -> int:
         """How many it may take at most: what it is weighed by."""
@@ -168,8 +173,8 @@ class Draw(Job):
         window: how many samples may be under way beyond those that were taken from the sink.
         collected: how many samples were taken from the sink.
         partial_at: the instant at which what there is becomes the answer; None for never.
-        seeds: if any, `n` of them, 2 at least, for a job that wants every string: each string is the first of
-            its own seed, and not one of that of `parameters`.
+        seeds: if any, `n` of them, 2 at least, for a job that wants every string before somebody asks for it:
+            each is the first of its own seed, and not one of that of `parameters`.
     """
 
     prefix: list[int]
@@ -189,6 +194,11 @@ class Draw(Job):
     def is_partial(self) -> bool:
         """See Job."""
         return self.partial_at is not None
+
+    @property
+    def is_awaited(self) -> bool:
+        """See Job."""
+        return not self.seeds
 
     @cached_property
     def characters(self) -> int:

@@ -1,6 +1,5 @@
 """What is made ahead is made when it is wanted, given to one call each, and the same as what a call draws."""
 
-import asyncio
 import gc
 import weakref
 from contextlib import ExitStack
@@ -11,48 +10,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from makemore.v1 import generation_service_pb2 as pb
-from serving.api import ahead
-from serving.api.ahead import LARGEST, MANY, REQUESTS, WHILE, Ahead, Stock
-from serving.api.bounding import Bounding
-from serving.api.drawing import Drawing, drawing_of
-from serving.engine.job import LIGHT, Draw, FinishReason, Outcome, Sample, Usage
-from serving.errors import Exhausted, ServingError
-from serving.limits import MAX_N
+from serving.api import ahead, plan
+from serving.api.ahead import LARGEST, MANY, REQUESTS, WHILE, Ahead
+from serving.engine.job import LIGHT
+from serving.errors import ServingError
 from serving.repository import Model, load_version
 from tests.conftest import COMMITTED
-
-MOST = 16
-PLAIN = pb.GenerateRequest(n=1)
-
-
-class Clock:
-    """A time of its own."""
-
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Asked:
-    """An engine that notes what it is asked for, and answers when it is told to."""
-
-    def __init__(self) -> None:
-        self.jobs: list[Draw] = []
-        self.is_closed = False
-
-    def submit(self, job: Draw) -> None:
-        if self.is_closed:
-            raise Exhausted("too much waits")
-        self.jobs.append(job)
-
-    def answer(self) -> Draw:
-        job = self.jobs.pop(0)
-        samples = [
-            Sample("ab"[: 1 + place % 2], place, FinishReason.END, -1.0) for place in range(job.n)
-        ]
-        job.result.set_result(Outcome(samples, Usage()))
-        return job
+from tests.serving.api.stocks import (
+    MOST,
+    PLAIN,
+    Asked,
+    Clock,
+    drawing,
+    expect,
+    now,
+    sizes,
+    stock_of,
+    taken,
+)
 
 
 @pytest.fixture(scope="module")
@@ -61,75 +36,54 @@ def model() -> Model:
 
 
 @pytest.fixture
+def engine() -> Any:
+    return Asked()
+
+
+@pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(ahead, "monotonic", clock)
     return clock
 
 
-def now(call: Any) -> None:
-    """A loop that does at once what it is given."""
-    call()
-
-
-def drawing(model: Model, request: pb.GenerateRequest = PLAIN) -> Drawing:
-    return asyncio.run(drawing_of(request, model, None, MAX_N, Bounding()))
-
-
-def expect(stock: Stock, calls: int, model: Model, engine: Any) -> None:
-    """So many calls at once find nothing."""
-    asked = drawing(model)
-    with ExitStack() as under_way:
-        for _ in range(calls):
-            under_way.enter_context(stock)
-            assert stock.take(engine) is None
-            stock.expect(asked, model, engine)
-
-
-def filled(model: Model, engine: Any, most: int = MOST) -> tuple[Stock, Draw]:
-    """The stock of a request that many have made, and the job that was done for it."""
-    stock = Ahead(most, now).of(PLAIN, engine)
-    expect(stock, MANY, model, engine)
-    return stock, engine.answer()
-
-
-def taken(stock: Stock, engine: Any) -> pb.GenerateResponse | None:
-    answer = stock.take(engine)
-    if answer is None:
-        return None
-    response = pb.GenerateResponse.FromString(answer.content)
-    assert answer.characters == response.usage.characters
-    return response
-
-
-def test_nothing_is_made_ahead_of_few_calls_however_many_come_after_each_other(
-    model: Model,
+@pytest.mark.parametrize("rounds", [(MANY - 1,) * 20, (50,), (MANY - 1, MANY)])
+def test_nothing_is_made_ahead_of_few_calls_or_of_many_that_come_once(
+    model: Model, engine: Any, rounds: tuple[int, ...]
 ) -> None:
-    engine: Any = Asked()
-    stock = Ahead(MOST, now).of(PLAIN, engine)
-    for _ in range(20):
-        expect(stock, MANY - 1, model, engine)
+    expect(stock_of(engine), model, engine, *rounds)
     assert engine.jobs == []
 
 
-def test_of_many_calls_at_once_one_has_others_made(model: Model) -> None:
-    engine: Any = Asked()
-    expect(Ahead(MOST, now).of(PLAIN, engine), 50, model, engine)
+def test_nothing_is_made_ahead_of_what_many_ask_for_now_and_then(
+    model: Model, engine: Any, clock: Clock
+) -> None:
+    stock = stock_of(engine)
+    for _ in range(5):
+        expect(stock, model, engine, 50)
+        clock.now += 1.1 * WHILE
+    assert engine.jobs == []
+
+
+def test_of_many_calls_at_once_that_come_again_one_has_others_made(
+    model: Model, engine: Any
+) -> None:
+    expect(stock_of(engine), model, engine, 50, 50)
     (job,) = engine.jobs
-    assert (job.n, len(set(job.seeds)), job.deadline) == (MOST, MOST, None)
+    assert (job.n, len(set(job.seeds)), job.deadline, job.is_awaited) == (MANY, MANY, None, False)
 
 
 def test_each_answer_is_given_once_in_the_order_of_the_seeds_whatever_their_length(
-    model: Model, clock: Clock
+    model: Model, engine: Any, clock: Clock
 ) -> None:
-    engine: Any = Asked()
-    stock, job = filled(model, engine)
+    stock = stock_of(engine)
+    expect(stock, model, engine)
+    job = engine.answer()
     clock.now += WHILE
-    responses = [taken(stock, engine) for _ in range(MOST)]
-    assert [response and response.seed for response in responses] == list(job.seeds)
-    assert taken(stock, engine) is None
+    responses = taken(stock, engine, MANY)
+    assert stock.take(engine) is None
+    assert [response.seed for response in responses] == list(job.seeds)
     for place, response in enumerate(responses):
-        assert response is not None
         (sample,) = response.samples
         assert (sample.text, sample.index) == ("ab"[: 1 + place % 2], 0)
         assert response.settings.sampling.seed == response.seed
@@ -137,63 +91,103 @@ def test_each_answer_is_given_once_in_the_order_of_the_seeds_whatever_their_leng
         assert response.model == model.full_name
 
 
-@pytest.mark.parametrize("most", [MOST, 1024])
-def test_more_is_made_when_half_is_left_and_it_went_fast(
-    model: Model, clock: Clock, monkeypatch: pytest.MonkeyPatch, most: int
+def test_more_is_made_when_half_is_left_and_twice_as_many(
+    model: Model, engine: Any, clock: Clock
 ) -> None:
-    monkeypatch.setattr(ahead, "LIGHT", MOST * 16)
-    engine: Any = Asked()
-    stock, _ = filled(model, engine, most)
-    clock.now += 0.9 * WHILE
-    for _ in range(MOST // 2):
-        taken(stock, engine)
-    assert engine.jobs == []
-    for _ in range(3):
-        taken(stock, engine)
-    assert len(engine.jobs) == 1
+    stock = stock_of(engine)
+    expect(stock, model, engine)
     engine.answer()
-    assert [taken(stock, engine) is None for _ in range(2 * MOST)].count(False) == 2 * MOST - 11
+    clock.now += 0.9 * WHILE
+    taken(stock, engine, MANY // 2)
+    assert engine.jobs == []
+    taken(stock, engine, 3)
+    assert engine.answer().n == 2 * MANY
+    taken(stock, engine, 1 + 2 * MANY)
 
 
-def test_no_more_is_made_when_it_went_slowly(model: Model, clock: Clock) -> None:
-    engine: Any = Asked()
-    stock, _ = filled(model, engine)
+@pytest.mark.parametrize(
+    ("most", "rows", "light", "wanted"),
+    [
+        (1024, 256, LIGHT, [8, 16, 32, 64, 128, 128]),
+        (20, 256, LIGHT, [8, 16, 20, 20]),
+        (1024, 24, LIGHT, [8, 12, 12]),
+        (1024, 256, 5 * 16, [5, 5]),
+        (3, 256, LIGHT, [3, 3]),
+    ],
+    ids=["light work", "as set", "half of the rows", "long texts", "few"],
+)
+def test_as_many_are_made_as_are_wanted_and_no_more_than_is_good_for_others(
+    model: Model,
+    monkeypatch: pytest.MonkeyPatch,
+    most: int,
+    rows: int,
+    light: int,
+    wanted: list[int],
+) -> None:
+    monkeypatch.setattr(plan, "LIGHT", light)
+    engine: Any = Asked(rows)
+    stock = stock_of(engine, most)
+    expect(stock, model, engine)
+    assert sizes(stock, engine, len(wanted)) == wanted
+
+
+def test_when_they_went_slowly_no_more_is_made_and_later_as_few_as_at_first(
+    model: Model, engine: Any, clock: Clock
+) -> None:
+    stock = stock_of(engine)
+    expect(stock, model, engine)
+    assert sizes(stock, engine, 2) == [MANY, 2 * MANY]
+    engine.answer()
     clock.now += WHILE
-    while taken(stock, engine):
+    while stock.take(engine):
         pass
     assert engine.jobs == []
+    expect(stock, model, engine)
+    assert engine.answer().n == MANY
 
 
-def test_a_refusal_costs_the_calls_nothing_and_it_is_tried_again(model: Model) -> None:
-    engine: Any = Asked()
-    stock = Ahead(MOST, now).of(PLAIN, engine)
+def test_nothing_is_made_while_calls_wait_for_long_or_something_else_is_made(
+    model: Model, engine: Any
+) -> None:
+    made = Ahead(MOST, now)
+    stock, other = (made.of(pb.GenerateRequest(prefix=p), engine) for p in "ab")
+    engine.admission.is_calm = False
+    expect(stock, model, engine)
+    assert engine.jobs == []
+    engine.admission.is_calm = True
+    expect(stock, model, engine)
+    expect(other, model, engine)
+    engine.answer()
+    assert stock.take(engine) is not None
+    assert other.take(engine) is None
+
+
+def test_what_goes_wrong_costs_calls_nothing_and_is_tried_again(model: Model, engine: Any) -> None:
+    stock = stock_of(engine)
     engine.is_closed = True
-    expect(stock, MANY, model, engine)
+    expect(stock, model, engine)
     engine.is_closed = False
-    expect(stock, MANY, model, engine)
+    expect(stock, model, engine)
     engine.jobs.pop().fail(ServingError("the model failed"))
     assert stock.take(engine) is None
-    expect(stock, MANY, model, engine)
+    expect(stock, model, engine)
     engine.jobs.pop().result.cancel()
-    expect(stock, MANY, model, engine)
+    expect(stock, model, engine)
     engine.answer()
     assert stock.take(engine) is not None
 
 
-@pytest.mark.parametrize("prefix", ["", "emm", "x" * 10])
-def test_what_is_made_at_a_time_is_light_work(model: Model, prefix: str) -> None:
-    engine: Any = Asked()
-    request = pb.GenerateRequest(prefix=prefix)
-    stock = Ahead(1024, now).of(request, engine)
-    asked = drawing(model, request)
+def test_a_call_that_finds_nothing_makes_nothing_if_there_is_something_by_then(
+    model: Model, engine: Any
+) -> None:
+    stock = stock_of(engine)
+    expect(stock, model, engine)
+    engine.answer()
     with ExitStack() as under_way:
         for _ in range(MANY):
             under_way.enter_context(stock)
-        stock.expect(asked, model, engine)
-    (job,) = engine.jobs
-    assert job.is_light
-    assert LIGHT - job.characters < asked.job.characters
-    assert job.prefix == asked.job.prefix
+        stock.expect(drawing(model), model, engine)
+    assert engine.jobs == []
 
 
 @pytest.mark.parametrize(
@@ -204,14 +198,14 @@ def test_what_is_made_at_a_time_is_light_work(model: Model, prefix: str) -> None
         (pb.GenerateRequest(constraints=pb.Constraints(unique=True)), MOST),
         (pb.GenerateRequest(prefix="x" * LARGEST), MOST),
         (PLAIN, 0),
+        (PLAIN, 1),
     ],
-    ids=["several", "a seed", "constraints", "long", "turned off"],
+    ids=["several", "a seed", "constraints", "long", "turned off", "one at a time"],
 )
 def test_nothing_is_made_ahead_of_others(
-    asked: pb.GenerateRequest, most: int, model: Model
+    asked: pb.GenerateRequest, most: int, model: Model, engine: Any
 ) -> None:
-    engine: Any = Asked()
-    expect(Ahead(most, now).of(asked, engine), 2 * MANY, model, engine)
+    expect(stock_of(engine, most, asked), model, engine)
     assert engine.jobs == []
 
 
@@ -236,8 +230,17 @@ def test_requests_share_answers_if_they_are_the_same(requests: list[pb.GenerateR
     assert made.of(requests[0], engines[1]) is not first
 
 
-def test_requests_that_were_not_made_for_longest_are_forgotten() -> None:
-    engine: Any = Asked()
+def test_a_caller_cannot_tell_what_others_ask_for(
+    engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, found = Ahead(MOST, now), []
+    for name in ("token:alice", "token:bob", "token:alice"):
+        monkeypatch.setattr(ahead, "caller", lambda name=name: name)
+        found.append(made.of(PLAIN, engine))
+    assert found[0] is found[2] is not found[1]
+
+
+def test_requests_that_were_not_made_for_longest_are_forgotten(engine: Any) -> None:
     made = Ahead(MOST, now)
     requests = [pb.GenerateRequest(prefix=f"a{place}") for place in range(REQUESTS + 1)]
     stocks = [made.of(request, engine) for request in requests[:-1]]
@@ -247,20 +250,11 @@ def test_requests_that_were_not_made_for_longest_are_forgotten() -> None:
     assert again == [True, True, False]
 
 
-def test_nothing_is_made_ahead_where_a_single_string_is_much_work(
-    model: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ahead, "LIGHT", 31)
-    engine: Any = Asked()
-    expect(Ahead(MOST, now).of(PLAIN, engine), 2 * MANY, model, engine)
-    assert engine.jobs == []
-
-
 def test_what_was_made_by_an_engine_goes_with_it(model: Model) -> None:
     engine: Any = Asked()
     made = Ahead(MOST, now)
     stock = made.of(PLAIN, engine)
-    expect(stock, MANY, model, engine)
+    expect(stock, model, engine)
     engine.answer()
     gone: list[weakref.ref[Any]] = [weakref.ref(engine), weakref.ref(stock)]
     del engine, stock

@@ -1,6 +1,7 @@
 """Who is let in: by the work that waits, by the measured rate, by deadlines, and fairly."""
 
 import time
+from typing import Any
 
 import pytest
 
@@ -29,10 +30,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def draw(n: int = 1, caller: str = "", deadline: float | None = None, **more: float) -> Draw:
+def draw(n: int = 1, caller: str = "", deadline: float | None = None, **more: Any) -> Draw:
     """A job of 10 characters a string."""
     parameters = SamplingParameters()
-    return Draw([], n, parameters, 9, deadline=deadline, caller=caller, **more)  # type: ignore[arg-type]
+    return Draw([], n, parameters, 9, deadline=deadline, caller=caller, **more)
 
 
 def let_in(admission: Admission, job: Draw) -> bool:
@@ -49,6 +50,30 @@ def test_a_burst_is_let_in_up_to_the_bound_and_no_further(clock: Clock) -> None:
     assert sum(let_in(admission, draw()) for _ in range(1000)) == 201
     assert admission.refused == {"calls": 0, "queue": 799, "deadline": 0}
     assert admission.pressure == pytest.approx(1.0, abs=0.01)
+
+
+def test_work_that_nobody_waits_for_keeps_no_call_out_and_leaves_as_it_came(clock: Clock) -> None:
+    admission = Admission(max_queue=2.0, rate=1000.0)
+    ahead = draw(200, seeds=range(200))
+    admission.enter(ahead, is_continued=True)
+    assert admission.is_calm
+    assert admission.pressure < 0.001
+    clock.now += 2 * PATIENCE
+    assert sum(let_in(admission, draw()) for _ in range(1000)) == 201
+    admission.began(ahead, 2000)
+    admission.left(ahead)
+    assert (admission.queues[0].work, admission.queues[0].jobs) == (2010, 201)
+
+
+def test_it_is_calm_while_next_to_nothing_waits(clock: Clock) -> None:
+    admission = Admission(max_queue=2.0, rate=1000.0)
+    jobs = [draw() for _ in range(3)]
+    for job in jobs:
+        assert admission.is_calm
+        admission.enter(job)
+    assert not admission.is_calm
+    admission.began(jobs[0], 10)
+    assert admission.is_calm
 
 
 def test_a_queue_that_stands_is_kept_short_until_it_was_short_by_itself(clock: Clock) -> None:

@@ -14,7 +14,6 @@ from serving.constraints.masks import Bounds
 from serving.engine.engine import Engine
 from serving.engine.job import Draw, FinishReason, Sample
 from serving.engine.reference import generate
-from serving.engine.rows import AHEAD
 from serving.engine.sampling import SamplingParameters
 from serving.engine.stepping import States
 from serving.errors import DeadlineExceeded, ServingError, Unavailable
@@ -93,29 +92,6 @@ def test_a_smaller_n_gives_the_first_of_a_larger(engine: Engine) -> None:
     engine.submit(few)
     engine.submit(many)
     assert few.result.result(30).samples == many.result.result(30).samples[:5]
-
-
-@pytest.mark.parametrize("prefix", ["", "cab"])
-@pytest.mark.parametrize("cache", [0, 64 << 20])
-def test_strings_of_a_seed_each_are_the_first_of_their_seeds(prefix: str, cache: int) -> None:
-    """Through few rows, amid another job; texts are longer than the numbers that are made at once."""
-    session = FakeSession(max_length=40)
-    engine = Engine(session, 7, cache)
-    engine.start()
-    many = job(400, prefix, 40)
-    many.seeds = [random.Random(place).randrange(2**64) for place in range(400)]
-    engine.submit(job(n=300, max_length=40))
-    engine.submit(many)
-    found = many.result.result(30).samples
-    engine.stop()
-    firsts = [
-        generate(session, many.prefix, 1, SamplingParameters(seed=seed), 40)[0]
-        for seed in many.seeds
-    ]
-    assert [sample.index for sample in found] == list(range(400))
-    assert [sample.text for sample in found] == [sample.text for sample in firsts]
-    assert [s.log_prob for s in found] == pytest.approx([s.log_prob for s in firsts], abs=1e-12)
-    assert max(len(sample.text) - len(prefix) for sample in found) > AHEAD
 
 
 def test_a_prefix_is_run_once_a_job() -> None:

@@ -7,7 +7,7 @@ from serving.constraints.automaton import Rules
 from serving.constraints.masks import Bounds
 from serving.engine import compiled, lane, walking
 from serving.engine.engine import Engine
-from serving.engine.job import Draw, Read
+from serving.engine.job import Draw, Read, Sample
 from serving.engine.reference import generate
 from serving.engine.sampling import SamplingParameters, log_partition
 from serving.engine.session import OrtSession
@@ -42,6 +42,7 @@ def engine(
 
 def test_strings_are_those_of_steps_and_take_none(session: OrtSession, engine: Engine) -> None:
     longest, plain = session.manifest.max_length, OrtSession.step
+    drawn: list[Sample] = []
     for prefix in ("", "em"):
         ids = session.manifest.vocabulary.encode(prefix)
         for n, temperature in ((1, 1.0), (600, 1.0), (30, 0.5)):
@@ -52,6 +53,11 @@ def test_strings_are_those_of_steps_and_take_none(session: OrtSession, engine: E
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(session, "step", lambda *a: plain(session, *a))
                 assert found == generate(session, ids, n, parameters, longest)
+    many = Draw([], 20, SamplingParameters(), longest, seeds=range(20))
+    for job in (many, *(Draw([], 1, SamplingParameters(seed=s), longest) for s in range(20))):
+        engine.submit(job)
+        drawn += job.result.result(30).samples
+    assert [s.text for s in drawn[:20]] == [s.text for s in drawn[20:]]
     engine.stop()
     assert isinstance(engine.contexts, Stateless)
     assert engine.clock.rows == 0
