@@ -8,17 +8,11 @@ from collections.abc import Callable
 from importlib import import_module
 
 import grpc
-from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
-from makemore.v1 import generation_service_pb2, model_service_pb2
-from makemore.v1.generation_service_pb2_grpc import add_GenerationServiceServicer_to_server
-from makemore.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
 from serving.api.caller import Callers
 from serving.api.health import NOT_SERVING, SERVING, HealthServicer
 from serving.api.layers import Layers
-from serving.api.models import ModelService
-from serving.api.service import GenerationService
+from serving.api.services import SERVICES, add_services
 from serving.api.shield import messages, shielded
 from serving.api.slow_readers import SlowReaders
 from serving.config import PROCESS, THREAD, ServerConfig
@@ -37,13 +31,6 @@ from serving.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
-SERVICES = tuple(
-    pb.DESCRIPTOR.services_by_name[name].full_name
-    for pb, name in (
-        (generation_service_pb2, "GenerationService"),
-        (model_service_pb2, "ModelService"),
-    )
-)
 ENGINES = {
     THREAD: "serving.engine.engines.LocalEngines",
     PROCESS: "serving.apart.engines.RemoteEngines",
@@ -131,17 +118,12 @@ class Server:
             unknown=self.observation.layer.unknown,
         )
         server = grpc.aio.server(
-            interceptors=[layers],
             options=server_options(self.config.is_shared),
             maximum_concurrent_rpcs=MAX_CALLS,
         )
-        add_GenerationServiceServicer_to_server(
-            GenerationService(self.host, self.config.forbidden, self.config.ahead), server
-        )
-        add_ModelServiceServicer_to_server(ModelService(self.host), server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, server)
+        config = self.config
+        add_services(layers, self.host, self._health, config.forbidden, config.ahead)
+        server.add_generic_rpc_handlers((layers,))
         return server
 
     @property

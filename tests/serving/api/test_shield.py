@@ -49,8 +49,10 @@ def answer(handlers: dict[str, Any], kind: str, content: bytes, **call: Any) -> 
     """What a caller gets from a server with those handlers: bytes, or the error."""
 
     async def ask() -> Any:
-        server = grpc.aio.server(interceptors=[Layers(shielded, messages)])
-        server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("test.S", handlers)])
+        layers = Layers(shielded, messages)
+        layers.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("test.S", handlers)])
+        server = grpc.aio.server()
+        server.add_generic_rpc_handlers((layers,))
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         try:

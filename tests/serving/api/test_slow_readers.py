@@ -39,8 +39,10 @@ async def read_on(call: Any, received: list[bytes]) -> None:
 
 async def read_nothing() -> None:
     endless = Endless()
-    server = grpc.aio.server(interceptors=[Layers(SlowReaders(read_timeout=0.3))])
-    server.add_generic_rpc_handlers((endless,))
+    layers = Layers(SlowReaders(read_timeout=0.3))
+    layers.add_generic_rpc_handlers((endless,))
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((layers,))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

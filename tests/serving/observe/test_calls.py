@@ -49,8 +49,9 @@ def calling(handler: Any, call: Callable[[Any], Any], read_timeout: float = 30.0
             messages,
             unknown=observing.unknown,
         )
-        server = grpc.aio.server(interceptors=[layers])
-        server.add_generic_rpc_handlers((Method(handler),))
+        layers.add_generic_rpc_handlers((Method(handler),))
+        server = grpc.aio.server()
+        server.add_generic_rpc_handlers((layers,))
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
