@@ -31,7 +31,7 @@ class ServerConfig:
         device: where models run: `cpu`, or `cuda`.
         prefix_cache: bytes that each model's prefix tree may take; 0 does without, as a GPU always does. None
             is 64 MiB on a CPU.
-        ahead: strings that are drawn at a time, at most, ahead of many calls for the same; 0 for none, and no
+        ahead: strings that are drawn at a time, at most, ahead of calls that come often; 0 for none, and no
             more than 2,048 characters or half of `max_rows`.
         engines: where models run: in a `thread` of this process each, or all in a `process` beside it.
         forbidden: substrings that no string may have, whoever asks.

@@ -1,4 +1,4 @@
-"""Answers that are made ahead of calls for the same single string, when many come at once.
+"""Answers that are made ahead of calls for the same single string, when it is asked for again and again.
 
 Drawn for one call, a string costs messages to the engine and back and a share of a step for few rows. Drawn
 many at a time, each of a seed of its own, it costs the engine a third of that, the others next to nothing,
@@ -24,8 +24,10 @@ from serving.errors import Unavailable
 from serving.repository import Model
 
 Post = Callable[[Callable[[], None]], None]
-MANY = 8
-"""Calls for the same that wait at once, after as many were answered, from which on others are expected."""
+OFTEN, SPAN = 16, 0.1
+"""When so many calls for the same were answered within so many seconds, others are expected."""
+FIRST = 8
+"""Answers that are made at first."""
 WHILE = 1.0
 """Seconds within which about as many must come as were made last, else no more is made."""
 REQUESTS, LARGEST = 64, 256
@@ -54,21 +56,15 @@ class Stock:
         self._filling = filling
         self._answers: deque[Answer] = deque()
         self._plan: Plan | None = None
-        self._waiting = self._answered = 0  # calls: now, and as long as they have come
-        self._came_at = self._filled_at = 0.0
+        self._times: deque[float] = deque(maxlen=OFTEN)  # when the last calls were answered
+        self._filled_at = 0.0
         self._size = 0  # of what was made last
 
     def __enter__(self) -> "Stock":
-        now = monotonic()
-        if now - self._came_at > WHILE:
-            self._answered = 0
-        self._came_at = now
-        self._waiting += 1
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._waiting -= 1
-        self._answered += 1
+        self._times.append(monotonic())
 
     def take(self, engine: AnyEngine) -> Answer | None:
         """One, if there are any; `engine` makes more if they are wanted fast."""
@@ -80,19 +76,23 @@ class Stock:
         return answer
 
     def expect(self, drawing: Drawing, model: Model, engine: AnyEngine) -> None:
-        """A call has found none, and draws for itself: if it is one of many, more are made for others."""
-        if self._most and not self._answers and min(self._waiting, self._answered) >= MANY:
+        """A call has found none, and draws for itself; if it comes often, more are made for others."""
+        if self._most and not self._answers and self._is_asked_for_often:
             most = min(self._most, engine.max_rows // 2)
             self._plan = self._plan or Plan.of(drawing, model, most)
             self._fill(self._plan, engine)
+
+    @property
+    def _is_asked_for_often(self) -> bool:
+        return len(self._times) == OFTEN and monotonic() - self._times[0] < SPAN
 
     @property
     def _is_wanted_fast(self) -> bool:
         return monotonic() - self._filled_at < WHILE
 
     def _fill(self, plan: Plan, engine: AnyEngine) -> None:
-        """Make as many as are waited for at the least, then twice as many each time."""
-        size = min(2 * self._size if self._is_wanted_fast else MANY, plan.most)
+        """Make a few at first, then twice as many each time."""
+        size = min(2 * self._size if self._is_wanted_fast else FIRST, plan.most)
         if size < 2 or self._filling.is_under_way or not engine.admission.is_calm:
             return
         job = plan.draw(size)

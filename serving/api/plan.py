@@ -31,7 +31,7 @@ class Plan:
 
     @classmethod
     def of(cls, drawing: Drawing, model: Model, most: int) -> "Plan":
-        """That of a request which many have made."""
+        """That of a request which comes again and again."""
         response = pb.GenerateResponse(
             model=model.full_name,
             model_digest=model.digest,

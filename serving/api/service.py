@@ -51,7 +51,7 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
     Args:
         host: has the models.
         forbidden: substrings that no string may have, whoever asks.
-        ahead: strings that are drawn ahead for calls that many make, at a time; 0 for none.
+        ahead: strings that are drawn at a time, at most, ahead of calls that come often; 0 for none.
     """
 
     def __init__(self, host: Host, forbidden: Sequence[str] = (), ahead: int = 0) -> None:

@@ -59,7 +59,7 @@ def setting(flag: str, help: str) -> Callable[[F], F]:
     show_default="64MiB, with cuda 0",
     help="Memory for prefixes that need not be computed again, for each model; 0 for none.",
 )
-@setting("--ahead", "Strings drawn at a time ahead of many calls for the same; 0 for none.")
+@setting("--ahead", "Strings drawn at a time ahead of calls that come again and again; 0 for none.")
 @click.option(
     "--forbidden",
     type=click.File(encoding="utf-8", lazy=True),

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from makemore.v1 import generation_service_pb2 as pb
-from serving.api.ahead import MANY, Ahead, Stock
+from serving.api.ahead import OFTEN, Ahead, Stock
 from serving.api.bounding import Bounding
 from serving.api.drawing import Drawing, drawing_of
 from serving.engine.job import Draw, FinishReason, Outcome, Sample, Usage
@@ -68,7 +68,7 @@ def drawing(model: Model, request: pb.GenerateRequest = PLAIN) -> Drawing:
 def expect(stock: Stock, model: Model, engine: Any, *rounds: int) -> None:
     """So many calls at once find nothing, and then so many."""
     asked = drawing(model)
-    for calls in rounds or (MANY, MANY):
+    for calls in rounds or (OFTEN, 1):
         with ExitStack() as under_way:
             for _ in range(calls):
                 under_way.enter_context(stock)

@@ -2,7 +2,6 @@
 
 import gc
 import weakref
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from hypothesis import strategies as st
 
 from makemore.v1 import generation_service_pb2 as pb
 from serving.api import ahead, plan
-from serving.api.ahead import LARGEST, MANY, REQUESTS, WHILE, Ahead
+from serving.api.ahead import FIRST, LARGEST, OFTEN, REQUESTS, SPAN, WHILE, Ahead
 from serving.engine.job import LIGHT
 from serving.errors import ServingError
 from serving.repository import Model, load_version
@@ -47,7 +46,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-@pytest.mark.parametrize("rounds", [(MANY - 1,) * 20, (50,), (MANY - 1, MANY)])
+@pytest.mark.parametrize("rounds", [(50,), (OFTEN - 1, 1), (1,) * OFTEN])
 def test_nothing_is_made_ahead_of_few_calls_or_of_many_that_come_once(
     model: Model, engine: Any, rounds: tuple[int, ...]
 ) -> None:
@@ -55,22 +54,26 @@ def test_nothing_is_made_ahead_of_few_calls_or_of_many_that_come_once(
     assert engine.jobs == []
 
 
-def test_nothing_is_made_ahead_of_what_many_ask_for_now_and_then(
-    model: Model, engine: Any, clock: Clock
+@pytest.mark.parametrize("calls", [1, OFTEN - 1, 50])
+def test_nothing_is_made_ahead_of_what_is_asked_for_now_and_then(
+    model: Model, engine: Any, clock: Clock, calls: int
 ) -> None:
     stock = stock_of(engine)
-    for _ in range(5):
-        expect(stock, model, engine, 50)
-        clock.now += 1.1 * WHILE
+    for _ in range(50):
+        expect(stock, model, engine, calls)
+        clock.now += SPAN
     assert engine.jobs == []
 
 
-def test_of_many_calls_at_once_that_come_again_one_has_others_made(
-    model: Model, engine: Any
+@pytest.mark.parametrize("rounds", [(50, 50), (1,) * (OFTEN + 1)])
+def test_when_calls_come_again_and_again_one_has_others_made(
+    model: Model, engine: Any, rounds: tuple[int, ...]
 ) -> None:
-    expect(stock_of(engine), model, engine, 50, 50)
+    expect(stock_of(engine), model, engine, *rounds)
     (job,) = engine.jobs
-    assert (job.n, len(set(job.seeds)), job.deadline, job.is_awaited) == (MANY, MANY, None, False)
+    assert job.n == len(set(job.seeds)) == FIRST
+    assert not job.is_awaited
+    assert job.deadline is None
 
 
 def test_each_answer_is_given_once_in_the_order_of_the_seeds_whatever_their_length(
@@ -80,7 +83,7 @@ def test_each_answer_is_given_once_in_the_order_of_the_seeds_whatever_their_leng
     expect(stock, model, engine)
     job = engine.answer()
     clock.now += WHILE
-    responses = taken(stock, engine, MANY)
+    responses = taken(stock, engine, FIRST)
     assert stock.take(engine) is None
     assert [response.seed for response in responses] == list(job.seeds)
     for place, response in enumerate(responses):
@@ -98,11 +101,11 @@ def test_more_is_made_when_half_is_left_and_twice_as_many(
     expect(stock, model, engine)
     engine.answer()
     clock.now += 0.9 * WHILE
-    taken(stock, engine, MANY // 2)
+    taken(stock, engine, FIRST // 2)
     assert engine.jobs == []
     taken(stock, engine, 3)
-    assert engine.answer().n == 2 * MANY
-    taken(stock, engine, 1 + 2 * MANY)
+    assert engine.answer().n == 2 * FIRST
+    taken(stock, engine, 1 + 2 * FIRST)
 
 
 @pytest.mark.parametrize(
@@ -136,14 +139,14 @@ def test_when_they_went_slowly_no_more_is_made_and_later_as_few_as_at_first(
 ) -> None:
     stock = stock_of(engine)
     expect(stock, model, engine)
-    assert sizes(stock, engine, 2) == [MANY, 2 * MANY]
+    assert sizes(stock, engine, 2) == [FIRST, 2 * FIRST]
     engine.answer()
     clock.now += WHILE
     while stock.take(engine):
         pass
     assert engine.jobs == []
     expect(stock, model, engine)
-    assert engine.answer().n == MANY
+    assert engine.answer().n == FIRST
 
 
 def test_nothing_is_made_while_calls_wait_for_long_or_something_else_is_made(
@@ -183,10 +186,7 @@ def test_a_call_that_finds_nothing_makes_nothing_if_there_is_something_by_then(
     stock = stock_of(engine)
     expect(stock, model, engine)
     engine.answer()
-    with ExitStack() as under_way:
-        for _ in range(MANY):
-            under_way.enter_context(stock)
-        stock.expect(drawing(model), model, engine)
+    stock.expect(drawing(model), model, engine)
     assert engine.jobs == []
 
 
