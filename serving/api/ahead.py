@@ -127,7 +127,7 @@ class Ahead:
 
     def of(self, request: pb.GenerateRequest, engine: AnyEngine) -> Stock:
         """The caller's stock of a request to a model; one that stays empty for what is never made ahead."""
-        if request.n > 1 or request.sampling.HasField("seed") or request.HasField("constraints"):
+        if request.n > 1 or request.sampling.HasField("seed") or request.constraints.ByteSize():
             return self._none
         content = request.SerializeToString()
         if len(content) > LARGEST:

@@ -209,6 +209,13 @@ def test_nothing_is_made_ahead_of_others(
     assert engine.jobs == []
 
 
+def test_empty_messages_ask_for_nothing(model: Model, engine: Any) -> None:
+    """As those that the client sends."""
+    asked = pb.GenerateRequest(n=1, sampling=pb.Sampling(), constraints=pb.Constraints())
+    expect(stock_of(engine, MOST, asked), model, engine)
+    assert len(engine.jobs) == 1
+
+
 @given(
     st.lists(
         st.builds(
