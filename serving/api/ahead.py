@@ -78,8 +78,8 @@ class Stock:
     def expect(self, drawing: Drawing, model: Model, engine: AnyEngine) -> None:
         """A call has found none, and draws for itself; if it comes often, more are made for others."""
         if self._most and not self._answers and self._is_asked_for_often:
-            most = min(self._most, engine.max_rows // 2)
-            self._plan = self._plan or Plan.of(drawing, model, most)
+            if self._plan is None:
+                self._plan = Plan.of(drawing, model, min(self._most, engine.max_rows // 2))
             self._fill(self._plan, engine)
 
     @property
@@ -127,7 +127,8 @@ class Ahead:
 
     def of(self, request: pb.GenerateRequest, engine: AnyEngine) -> Stock:
         """The caller's stock of a request to a model; one that stays empty for what is never made ahead."""
-        if request.n > 1 or request.sampling.HasField("seed") or request.constraints.ByteSize():
+        is_plain = request.n <= 1 and not request.constraints.ByteSize()
+        if not (self._most and is_plain) or request.sampling.HasField("seed"):
             return self._none
         content = request.SerializeToString()
         if len(content) > LARGEST:

@@ -162,8 +162,7 @@ class Admission:
 
     def _bound(self, now: float) -> float:
         """Seconds of light work that may wait now."""
-        light = self.queues[0]
-        is_long = self._seconds(light, light.work) > CALM
+        is_long = not self.is_calm
         if is_long == self._is_standing:
             self._expected_at = now
         elif now - self._expected_at >= (PATIENCE if is_long else RECOVERY):
