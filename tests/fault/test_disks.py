@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -200,6 +201,10 @@ def test_half_a_file_that_is_left_lying_is_found(tmp_path: Path) -> None:
 # --- a repository that is taken away
 
 
+LOOKS = 0.5
+"""Seconds in which the server looks at its repository several times, whatever calls it answers meanwhile."""
+
+
 def taken_away(
     repository: Path, command: Sequence[str] = SERVE, floor: bool = False, **options: Any
 ) -> tuple[Load, float]:
@@ -213,8 +218,10 @@ def taken_away(
         load.wait_for(20)
         rate = load.rate() if floor else 0.0
         repository.rename(away)
+        time.sleep(LOOKS)
         load.wait_for(40)
         repository.mkdir()
+        time.sleep(LOOKS)
         load.wait_for(40)
         put(away, 2)
         away.rename(repository)  # which may be done to an empty folder
