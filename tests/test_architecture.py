@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-LONGEST = 300
+LONGEST = 500
 FOLDERS = ("trainer", "serving", "tests", "proto")
 SOURCES = [
     path
@@ -94,7 +94,7 @@ def test_the_scheduler_has_no_tensors() -> None:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_file_has_at_most_300_lines(path: Path) -> None:
+def test_a_file_has_at_most_500_lines(path: Path) -> None:
     assert path.read_text(encoding="utf-8").count("\n") <= LONGEST
 
 
