@@ -9,13 +9,28 @@ MINUTE: Final = 60_000
 
 MAX_REQUEST: Final = 2**20
 MAX_ANSWER: Final = 16 * 2**20
+
+# What all clients together may make a server hold. One client may have half of each: see serving.api.quota.
 MAX_CALLS: Final = 4096
-"""Calls that may be under way on all connections, health checks among them: a backstop far behind the
-admission of work, for a peer that opens streams faster than they are refused."""
+"""Calls in progress, and as many calls of the health service, counted from their headers on."""
+MAX_UPLOADS: Final = 64
+"""Requests that are read at once, each of which gRPC holds until it is whole. More wait for their turn."""
+MAX_UNREAD: Final = 64 * 2**20
+"""Bytes of responses that clients have not read yet."""
 MAX_WATCHES: Final = 1024
-"""Of them, watches of health, which have no end and need no token: one for each connection there may be."""
+"""Watches of health, which have no end and need no token: one for each connection there may be."""
 WATCHES_A_PEER: Final = 16
 """Watches on one connection: a client has one for each service that it asks for, and seldom asks for two."""
+MAX_ADDRESS_CONNECTIONS: Final = 512
+"""Connections of one address, half of all."""
+
+REQUEST_TIMEOUT: Final = 20.0
+"""Seconds in which a request must arrive, from its headers on."""
+READ_RATE: Final = 64 * 2**10
+"""Bytes a second that a client must read of a response, beyond the time for which it may read nothing."""
+MAX_STALLED: Final = 2**20
+"""Bytes of overdue responses for which a connection is closed. Fewer may be those of one slow client behind
+a proxy, whose other calls on the same connection would be lost."""
 
 OPTIONS: Final[dict[str, int]] = {
     # The largest request of use is a list of 4,096 texts or excluded strings. A longer one is refused by

@@ -14,7 +14,7 @@ from serving.api.health import NOT_SERVING, SERVING, HealthServicer
 from serving.api.layers import Layers
 from serving.api.services import SERVICES, add_services
 from serving.api.shield import messages, shielded
-from serving.api.slow_readers import SlowReaders
+from serving.api.transport import Transport
 from serving.config import PROCESS, THREAD, ServerConfig
 from serving.engine.protocols import Engines
 from serving.errors import Unavailable
@@ -22,7 +22,7 @@ from serving.heap import keep_trimmed
 from serving.host import Host
 from serving.observe.observation import Observation
 from serving.observe.writing import leave_at_once
-from serving.options import MAX_CALLS, server_options
+from serving.options import server_options
 from serving.reload import Reloader
 from serving.repository import Repository
 from serving.tls import server_credentials
@@ -62,6 +62,8 @@ class Server:
         )
         self.host = Host(repository, engines)
         self.observation = Observation(config.observe, self.host)
+        self._transport = Transport(config.read_timeout, self.observation.metrics.connection_closed)
+        self._watching: asyncio.Task[None] | None = None
         self._health = HealthServicer()
         self._healthy: set[str] = set()
         self.watchdog = Watchdog(config.watchdog, self.host.running)
@@ -86,6 +88,7 @@ class Server:
             self._server = self._build()
             self.port = self._bind(self._server)
             await self._server.start()
+            self._watching = asyncio.create_task(self._transport.watch(self.port))
             await asyncio.to_thread(self.host.start)
         except BaseException:
             await self.stop(0)
@@ -111,16 +114,13 @@ class Server:
         tokens = Tokens(self.config.token_file) if self.config.token_file else None
         layers = Layers(
             self.observation.layer,
-            SlowReaders(self.config.read_timeout),
             shielded,
             Callers(tokens),
+            self._transport,
             messages,
             unknown=self.observation.layer.unknown,
         )
-        server = grpc.aio.server(
-            options=server_options(self.config.is_shared),
-            maximum_concurrent_rpcs=MAX_CALLS,
-        )
+        server = grpc.aio.server(options=server_options(self.config.is_shared))
         config = self.config
         add_services(layers, self.host, self._health, config.forbidden, config.ahead)
         server.add_generic_rpc_handlers((layers,))
@@ -179,6 +179,8 @@ class Server:
         await self._health.end()
         if self._server is not None:
             await self._server.stop(grace)
+        if self._watching is not None:
+            self._watching.cancel()
         self.failure = self.watchdog.look()
         await asyncio.to_thread(self.host.stop)
         await asyncio.to_thread(self.observation.stop)

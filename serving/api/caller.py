@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
+from serving.api.connections import address_of
 from serving.api.surrounding import Context, preceded
 from serving.errors import Unauthenticated
 from serving.quoting import printable
@@ -12,7 +13,7 @@ from serving.tokens import Tokens
 if TYPE_CHECKING:
     from serving.api.surrounding import Handler
 
-OPEN = "grpc.health.v1.Health/"
+HEALTH = "grpc.health.v1.Health/"
 """Methods that need no token: what asks for health is part of a platform and has none."""
 
 _caller: ContextVar[str] = ContextVar("caller", default="")
@@ -38,7 +39,7 @@ class Callers:
 
     def __call__(self, method: str, handler: "Handler") -> "Handler":
         """The handler of a method, inside."""
-        is_open = self._tokens is None or method.startswith(OPEN)
+        is_open = self._tokens is None or method.startswith(HEALTH)
         return preceded(handler, self._note_peer if is_open else self._note_name)
 
     # What is set is never set back, since each call has a task, and so a context, of its own.
@@ -71,4 +72,4 @@ def peer_of(identity: Mapping[str, Iterable[bytes]], peer: str) -> str:
     for key in ("x509_subject_alternative_name", "x509_common_name"):
         for name in identity.get(key, ()):
             return f"certificate:{printable(name.decode('utf-8', 'backslashreplace'))}"
-    return peer.rpartition(":")[0] if peer.startswith(("ipv4:", "ipv6:")) else peer
+    return address_of(peer)

@@ -30,7 +30,10 @@ class Definition:
 CALLS: Final = {
     "calls_total": Definition("counter", "Calls that have ended.", ("method", "code")),
     "call_seconds": Definition("histogram", "Time from a call's start to its end.", ("method",)),
-    "calls_in_flight": Definition("gauge", "Calls under way.", ("method",)),
+    "calls_in_flight": Definition("gauge", "Calls under way, from their headers on.", ("method",)),
+    "connections_closed_total": Definition(
+        "counter", "Connections closed because they held too much.", ("reason",)
+    ),
 }
 SERVER: Final = {
     "uptime_seconds": Definition("gauge", "Time since the start, whatever the clock says."),

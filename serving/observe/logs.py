@@ -49,6 +49,7 @@ def configure(config: ObserveConfig, *, worker: bool = False, stream: TextIO | N
     )
     handler = LineWriter(stream or sys.stderr)
     handler.set_name(HANDLER)
+    handler.addFilter(is_worth_logging)
     handler.setFormatter(formatter)
     root = logging.getLogger()
     for old in [old for old in root.handlers if old.get_name() == HANDLER]:
@@ -56,6 +57,12 @@ def configure(config: ObserveConfig, *, worker: bool = False, stream: TextIO | N
         old.close()
     root.addHandler(handler)
     root.setLevel(config.level)
+
+
+def is_worth_logging(record: logging.LogRecord) -> bool:
+    """Whether a log record says more than that a client has left while its response was being sent."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not (record.name.startswith("grpc.") and type(error).__name__ == "ExecuteBatchError")
 
 
 def _add_process(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:

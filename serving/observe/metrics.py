@@ -30,6 +30,9 @@ BUCKETS: Final = (
 OTHER: Final = "unknown"
 """The method of calls that name none of ours, lest callers make as many series as they like."""
 
+CLOSED: Final = ("unread", "excess")
+"""Why connections are closed: too many bytes unread, or too many connections of one address."""
+
 
 class MethodMetrics:
     """One method's calls. What is counted often is looked up by its labels once."""
@@ -76,6 +79,9 @@ class Metrics:
         self._calls = self._make(Counter, "calls_total")
         self._seconds = self._make(partial(Histogram, buckets=BUCKETS), "call_seconds")
         self._in_flight = self._make(Gauge, "calls_in_flight")
+        self._closed = self._make(Counter, "connections_closed_total")
+        for reason in CLOSED:
+            self._closed.labels(reason)
         begun = monotonic()
         self._make(Gauge, "uptime_seconds").set_function(lambda: monotonic() - begun)
         self._make(Gauge, "ready").set_function(lambda: self.is_ready)
@@ -86,6 +92,10 @@ class Metrics:
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
         ProcessCollector("engines", lambda: host.engines.pid, registry=self.registry)
+
+    def connection_closed(self, reason: str) -> None:
+        """Count a connection that was closed, by one of CLOSED."""
+        self._closed.labels(reason).inc()
 
     def _make(self, kind: Callable[..., M], name: str) -> M:
         about = (CALLS | SERVER)[name]

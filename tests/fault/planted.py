@@ -13,6 +13,7 @@ from serving import repository, server
 from serving.apart import engines
 from serving.apart import main as apart
 from serving.apart.remote import RemoteEngine
+from serving.api import intake, transport
 from serving.cli import main
 from serving.engine.admission import Admission
 from serving.engine.engine import Engine
@@ -194,6 +195,14 @@ def sharing() -> None:
     server.server_options = wrong  # type: ignore[attr-defined]
 
 
+def unbounded() -> None:
+    """Requests are read all at once, none gives way, and nobody minds what is not read."""
+    intake.MAX_UPLOADS = 10**6  # type: ignore[attr-defined]
+    intake.PATIENCE = 10**6
+    transport.MAX_UNREAD = 10**12  # type: ignore[attr-defined]
+    transport.MAX_STALLED = 10**12  # type: ignore[attr-defined]
+
+
 ENGINES = "engines"
 
 BUGS: dict[str, Callable[[], object]] = {
@@ -202,7 +211,7 @@ BUGS: dict[str, Callable[[], object]] = {
         *(mixed_up, hasty, endless_load, blind, forgetful),
         *(hang, crash, deaf_hang, deaf_crash, impatient),
         *(time_of_day, loud, littering, sharing),
-        *(deaf_to_leaving, leaky, holding, open_door),
+        *(deaf_to_leaving, leaky, holding, open_door, unbounded),
     )
 }
 

@@ -14,7 +14,7 @@ from makemore.v1.generation_service_pb2_grpc import GenerationServiceStub
 from serving.api.caller import Callers
 from serving.api.layers import Layers
 from serving.api.shield import messages, shielded
-from serving.api.slow_readers import SlowReaders
+from serving.api.transport import Transport
 from serving.errors import NotFound
 from serving.observe.calls import HEADER, Observing, id_of
 from serving.observe.metrics import Metrics
@@ -43,9 +43,9 @@ def calling(handler: Any, call: Callable[[Any], Any], read_timeout: float = 30.0
         observing = Observing(metrics)
         layers = Layers(
             observing,
-            SlowReaders(read_timeout),
             shielded,
             Callers(),
+            Transport(read_timeout),
             messages,
             unknown=observing.unknown,
         )
