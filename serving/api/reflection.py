@@ -47,7 +47,7 @@ class SymbolPool:
             self._add(imported)
         self._pool.AddSerializedFile(file.serialized_pb)
 
-    def FindFileContainingSymbol(self, symbol: str) -> FileDescriptor:  # noqa: N802 - protobuf's name
+    def FindFileContainingSymbol(self, symbol: str) -> FileDescriptor:
         """The file that defines a symbol; raises KeyError."""
         try:
             return self._pool.FindFileContainingSymbol(symbol)
