@@ -20,7 +20,11 @@ def count(field: str, found: int, low: int, high: int) -> None:
 
 def real(field: str, value: float, low: float, high: float) -> None:
     """Raise InvalidArgument unless `value` is a number from `low` to `high`."""
-    if not low <= value <= high:  # which no NaN is
+    try:
+        is_inside = low <= value <= high  # which no NaN is
+    except TypeError:
+        is_inside = False
+    if not is_inside:
         raise InvalidArgument(field, f"must be a number from {low:g} to {high:g}, not {value}")
 
 
