@@ -56,7 +56,11 @@ class Credentials:
                 "token_file", "needs tls_ca: else the token could be read on the way"
             )
         words = (_content("token_file", self.token_file) or b"").split()
-        if len(words) not in (1, 2) or not _can_be_sent(words[-1]) or words[-1].startswith(b"sha256:"):
+        if (
+            len(words) not in (1, 2)
+            or not _can_be_sent(words[-1])
+            or words[-1].startswith(b"sha256:")
+        ):
             raise InvalidArgument("token_file", f"{self.token_file} does not have one token")
         return (("authorization", f"Bearer {words[-1].decode('ascii')}"),)
 

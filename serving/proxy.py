@@ -33,7 +33,9 @@ def proxy_of(address: str) -> str:
         proxy = urlsplit(os.environ.get(variable, ""))
     except ValueError:
         return ""
-    host_and_port = proxy.netloc.rpartition("@")[2]  # what is before it is a user's name and password
+    host_and_port = proxy.netloc.rpartition("@")[
+        2
+    ]  # what is before it is a user's name and password
     if proxy.scheme != "http" or not host_and_port or address.startswith(_WITHOUT_PROXY):
         return ""
     if _is_exempt(_host_of(address), os.environ.get(_first_set(EXEMPTION_VARIABLES), "")):
@@ -48,7 +50,9 @@ def _first_set(variables: tuple[str, ...]) -> str:
 def _host_of(address: str) -> str:
     path = unquote(_SCHEME.sub("", address, count=1)).removeprefix("/")
     match = _HOST_AND_PORT.fullmatch(path)
-    return (match[1] or match[2] or "") if match else path  # an IPv6 address without brackets or port
+    return (
+        (match[1] or match[2] or "") if match else path
+    )  # an IPv6 address without brackets or port
 
 
 def _is_exempt(host: str, exemptions: str) -> bool:

@@ -128,9 +128,7 @@ def _checked(field: str, items: Iterable[str]) -> Iterator[str]:
         yield item
 
 
-def _fitting(
-    items: Iterable[str], most: int, answer_bytes: Callable[[str], int]
-) -> list[str]:
+def _fitting(items: Iterable[str], most: int, answer_bytes: Callable[[str], int]) -> list[str]:
     """The first of the items that fit into a request, and their answers into a response; at least one."""
     chunk: list[str] = []
     # Half a KiB is for the other fields, of which the model's name is the longest.

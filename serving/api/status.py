@@ -114,7 +114,7 @@ def _bad_argument(call: grpc.Call, message: str) -> ServingError:
 
 def _too_large(found: re.Match[str], message: str) -> TooLarge:
     """The error that grpc's refusal of a message stands for, which no later attempt mends."""
-    subject = "its answer has" if message.startswith("CLIENT") else "has"
+    subject = "its answer has" if "CLIENT: Received" in message else "has"
     if found[1] is None:
         return TooLarge("request", f"ask for less at a time: {message}")
     size, limit = int(found[1]), int(found[2])

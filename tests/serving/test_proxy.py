@@ -98,9 +98,7 @@ def test_the_proxy_that_is_named_is_the_one_that_grpc_asks(
 
 
 @pytest.mark.parametrize("exempt", [True, False])
-@pytest.mark.parametrize(
-    "form", ["{}", "ipv4:{}", "dns:{}", "dns:///{}", "ipv4:%31{}"]
-)
+@pytest.mark.parametrize("form", ["{}", "ipv4:{}", "dns:{}", "dns:///{}", "ipv4:%31{}"])
 def test_an_exemption_holds_for_every_form_of_an_address(
     form: str,
     exempt: bool,
