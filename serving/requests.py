@@ -35,7 +35,7 @@ def built(kind: type[Request], **fields: Any) -> Request:
         raise InvalidArgument("request", str(error)) from None
 
 
-def _check_value(kind: type[Message], field: FieldDescriptor, value: Any) -> None:
+def _check_value(kind: type[Message], field: Any, value: Any) -> None:
     """Raise InvalidArgument for a value that a field cannot hold."""
     if field.is_repeated and isinstance(value, Sequence):
         for place, item in enumerate(value):

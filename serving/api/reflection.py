@@ -88,11 +88,13 @@ def add_reflection(server: Any, services: Iterable[str], files: Iterable[FileDes
         services: their full names, without reflection itself.
         files: what defines them, and messages that are sent inside others.
     """
+    reflected: Any = v1alpha.DESCRIPTOR
     servicer = reflection.aio.ReflectionServicer(
         (*services, reflection.SERVICE_NAME, SERVICE_V1),
-        pool=SymbolPool((*files, v1alpha.DESCRIPTOR)),
+        pool=SymbolPool([*files, reflected]),
     )
-    add_ServerReflectionServicer_to_server(servicer, server)
+    add_v1alpha: Any = add_ServerReflectionServicer_to_server
+    add_v1alpha(servicer, server)
     handler = grpc.stream_stream_rpc_method_handler(
         servicer.ServerReflectionInfo,
         request_deserializer=v1alpha.ServerReflectionRequest.FromString,
