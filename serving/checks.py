@@ -38,5 +38,7 @@ def one_of(field: str, value: str, choices: Iterable[str]) -> None:
 
 def sendable(field: str, text: str) -> None:
     """Raise InvalidArgument for text with half a surrogate pair, which no message can hold."""
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise InvalidArgument(field, "holds half a surrogate pair, which is no character")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidArgument(field, "holds half a surrogate pair, which is no character") from None
