@@ -20,7 +20,11 @@ def count(field: str, found: int, low: int, high: int) -> None:
 
 def real(field: str, value: float, low: float, high: float) -> None:
     """Raise InvalidArgument unless `value` is a number from `low` to `high`."""
-    if not low <= value <= high:  # which no NaN is
+    try:
+        is_inside = low <= value <= high  # which no NaN is
+    except TypeError:
+        is_inside = False
+    if not is_inside:
         raise InvalidArgument(field, f"must be a number from {low:g} to {high:g}, not {value}")
 
 
@@ -34,5 +38,7 @@ def one_of(field: str, value: str, choices: Iterable[str]) -> None:
 
 def sendable(field: str, text: str) -> None:
     """Raise InvalidArgument for text with half a surrogate pair, which no message can hold."""
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise InvalidArgument(field, "holds half a surrogate pair, which is no character")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidArgument(field, "holds half a surrogate pair, which is no character") from None

@@ -7,8 +7,8 @@ with Client("127.0.0.1:50051") as client:
 
 import json
 import re
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Self, TypeVar
 
 import grpc
@@ -21,14 +21,32 @@ from serving import checks
 from serving.addresses import is_loopback
 from serving.api.status import error_of
 from serving.credentials import Credentials, why_not_connected
-from serving.errors import InvalidArgument, NoServer, ServingError, Unavailable
+from serving.errors import (
+    ClientClosed,
+    DeadlineExceeded,
+    InvalidArgument,
+    NoServer,
+    ServingError,
+    TooLarge,
+    Unavailable,
+    UnexpectedStatus,
+)
 from serving.limits import MAX_PREFIXES, MAX_TEXTS
+from serving.options import MAX_ANSWER
+from serving.proxy import DIRECT, proxy_of
+from serving.requests import answers_in_chunks, built, check_size
 from serving.service_config import SERVICE_CONFIG
 
 TIMEOUT = 30.0
 MAX_TIMEOUT = 86400.0
 _NOT_CONNECTED = re.compile("failed to connect to all|connections to all backends failing")
 _NOT_SERVING = "backend unhealthy"  # grpc's text for a server whose health says so
+
+_OF_THE_WAY = (Unavailable, DeadlineExceeded, UnexpectedStatus)
+"""Errors that may come from what lies between the client and the server."""
+MAX_PAGE = 100
+SCORE_BYTES = 64
+"""Bytes of a score at most, without what it tells of each character."""
 
 _SAMPLING = set(pb.Sampling.DESCRIPTOR.fields_by_name)
 
@@ -44,18 +62,27 @@ class Client:
         timeout: seconds that a call may take, retries included; at most a day.
         credentials: whom it believes and what it shows; by default it speaks without TLS.
 
-    Every method raises an error of serving.errors: InvalidArgument, NotFound, FailedPrecondition,
-    DeadlineExceeded, Unauthenticated, Unavailable, or ServingError for any other status.
+    Every method raises an error of serving.errors: InvalidArgument, of which TooLarge is a kind, NotFound,
+    FailedPrecondition, DeadlineExceeded, Exhausted, Unauthenticated, Unavailable, ClientClosed, or
+    UnexpectedStatus for any other status.
     """
 
     def __init__(
         self, address: str, timeout: float = TIMEOUT, credentials: Credentials | None = None
     ) -> None:
         checks.real("timeout", timeout, 0.0, MAX_TIMEOUT)
+        if not isinstance(address, str):
+            raise InvalidArgument("address", f"must be a string, not {type(address).__name__}")
+        checks.sendable("address", address)
         self.address = address
         self.timeout = timeout
-        # No proxy leads to this machine.
-        self._options = [("grpc.enable_http_proxy", 0)] if is_loopback(address) else []
+        self._is_closed = False
+        is_local = is_loopback(address)  # where no proxy leads
+        self._proxy = "" if is_local else proxy_of(address)
+        self._options: list[tuple[str, Any]] = [
+            ("grpc.max_receive_message_length", MAX_ANSWER),
+            *(DIRECT if is_local else ()),
+        ]
         self._credentials = credentials or Credentials()
         self._metadata = self._credentials.metadata(address)
         self._channel = self._credentials.channel(
@@ -71,7 +98,8 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; calls under way end."""
+        self._is_closed = True
         self._channel.close()
 
     def generate(
@@ -100,40 +128,46 @@ class Client:
             start_index: of the first string to be sent; then `seed` is needed.
             settings: as for `generate`.
         """
-        request = _built(
-            lambda: pb.StreamGenerateRequest(
-                request=_generate_request(prefix, n, settings), start_index=start_index
+        request = built(
+            pb.StreamGenerateRequest,
+            request=_generate_request(prefix, n, settings),
+            start_index=start_index,
+        )
+        check_size(request)
+        with self._errors():
+            call = self._generation.StreamGenerate(
+                request, timeout=self.timeout, metadata=self._metadata
             )
-        )
-        call = self._generation.StreamGenerate(
-            request, timeout=self.timeout, metadata=self._metadata
-        )
-        try:
-            yield from call
-        except grpc.RpcError as failure:
-            raise self._error(failure) from None
-        finally:
-            call.cancel()
+            try:
+                yield from call
+            finally:
+                call.cancel()
 
     def score(
         self, texts: Iterable[str], *, model: str = "", characters: bool = False
     ) -> list[pb.TextScore]:
         """How likely each of any number of texts is."""
-        scores: list[pb.TextScore] = []
-        for part in _parts(texts, MAX_TEXTS):
-            request = _built(pb.ScoreRequest, texts=part, model=model, characters=characters)
-            scores.extend(self._call(self._generation.Score, request).scores)
-        return scores
+
+        def ask(texts: list[str]) -> Sequence[pb.TextScore]:
+            request = built(pb.ScoreRequest, texts=texts, model=model, characters=characters)
+            return self._call(self._generation.Score, request).scores
+
+        def answer_bytes(text: str) -> int:
+            # A log-probability for each character and the end, or the places of unknown ones.
+            return SCORE_BYTES + (8 if characters else 3) * (len(text) + 1)
+
+        return list(answers_in_chunks("texts", texts, MAX_TEXTS, ask, answer_bytes))
 
     def next_characters(
         self, prefixes: Iterable[str], *, model: str = "", top: int = 0
     ) -> list[pb.NextDistribution]:
         """What may follow each of any number of prefixes, the most likely first."""
-        found: list[pb.NextDistribution] = []
-        for part in _parts(prefixes, MAX_PREFIXES):
-            request = _built(pb.NextCharactersRequest, prefixes=part, model=model, top=top)
-            found.extend(self._call(self._generation.NextCharacters, request).distributions)
-        return found
+
+        def ask(prefixes: list[str]) -> Sequence[pb.NextDistribution]:
+            request = built(pb.NextCharactersRequest, prefixes=prefixes, model=model, top=top)
+            return self._call(self._generation.NextCharacters, request).distributions
+
+        return list(answers_in_chunks("prefixes", prefixes, MAX_PREFIXES, ask))
 
     def list_top_strings(
         self,
@@ -145,28 +179,33 @@ class Client:
         **constraints: Any,
     ) -> pb.ListTopStringsResponse:
         """The most likely strings; `constraints` are fields of the message Constraints."""
-        request = _built(
-            lambda: pb.ListTopStringsRequest(
-                prefix=prefix,
-                n=n,
-                model=model,
-                max_expansions=max_expansions,
-                constraints=pb.Constraints(**constraints),
-            )
+        request = built(
+            pb.ListTopStringsRequest,
+            prefix=prefix,
+            n=n,
+            model=model,
+            max_expansions=max_expansions,
+            constraints=built(pb.Constraints, **constraints),
         )
         return self._call(self._generation.ListTopStrings, request)
 
     def get_model(self, name: str = "") -> model_pb.Model:
         """One model."""
-        request = _built(lambda: model_pb.GetModelRequest(name=name))
+        request = built(model_pb.GetModelRequest, name=name)
         return self._call(self._models.GetModel, request).model
 
     def list_models(self) -> Iterator[model_pb.Model]:
         """All models, page by page."""
-        token = ""
+        token, page_size = "", MAX_PAGE
         while True:
-            request = model_pb.ListModelsRequest(page_token=token)
-            response = self._call(self._models.ListModels, request)
+            request = model_pb.ListModelsRequest(page_token=token, page_size=page_size)
+            try:
+                response = self._call(self._models.ListModels, request)
+            except TooLarge:
+                if page_size == 1:
+                    raise
+                page_size //= 2
+                continue
             yield from response.models
             token = response.next_page_token
             if not token:
@@ -176,28 +215,47 @@ class Client:
         """SERVING or NOT_SERVING: the whole server, or one service. Needs the extra `serve`."""
         from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+        if self._is_closed:
+            raise ClientClosed
+        request = built(health_pb2.HealthCheckRequest, service=service)
         # A connection of its own: the other is not used while the server is not serving.
         with self._credentials.channel(self.address, self._options) as channel:
             stub: Any = health_pb2_grpc.HealthStub(channel)
-            response = self._call(stub.Check, health_pb2.HealthCheckRequest(service=service))
-        return health_pb2.HealthCheckResponse.ServingStatus.Name(response.status)
+            response = self._call(stub.Check, request)
+        status = health_pb2.HealthCheckResponse.ServingStatus
+        return status.Name(response.status) if response.status in status.values() else "UNKNOWN"
 
     def _call(self, method: Callable[..., Response], request: Any) -> Response:
-        try:
+        check_size(request)
+        with self._errors():
             return method(request, timeout=self.timeout, metadata=self._metadata)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """What grpc raises inside is raised as an error of ours."""
+        try:
+            yield
         except grpc.RpcError as call:
             raise self._error(call) from None
+        except ValueError:
+            if not self._is_closed:
+                raise
+            raise ClientClosed from None
 
     def _error(self, call: grpc.RpcError) -> ServingError:
+        if self._is_closed:
+            return ClientClosed()
         error = error_of(call)  # type: ignore[arg-type]  # grpc raises the call itself
-        if not isinstance(error, Unavailable):
-            return error
-        if _NOT_SERVING in str(error):
-            return Unavailable(f"the server at {self.address} is not serving; try again")
-        if _NOT_CONNECTED.search(str(error)):
-            if why := why_not_connected(str(error)):
-                return Unavailable(f"no connection to the server at {self.address}: {why}; {error}")
-            return NoServer(f"no server answers at {self.address}: {error}")
+        where = self.address + (f" through the proxy {self._proxy}" if self._proxy else "")
+        if isinstance(error, Unavailable):
+            if _NOT_SERVING in str(error):
+                return Unavailable(f"the server at {where} is not serving; try again")
+            if _NOT_CONNECTED.search(str(error)):
+                if why := why_not_connected(str(error)):
+                    return Unavailable(f"no connection to the server at {where}: {why}; {error}")
+                return NoServer(f"no server answers at {where}: {error}")
+        if self._proxy and isinstance(error, _OF_THE_WAY):
+            error.args = (f"{error}; asked for {where}",)
         return error
 
 
@@ -207,28 +265,12 @@ def _generate_request(
     given = {name: value for name, value in settings.items() if value is not None}
     model = given.pop("model", "")
     sampling = {name: given.pop(name) for name in list(given) if name in _SAMPLING}
-    return _built(
-        lambda: pb.GenerateRequest(
-            prefix=prefix,
-            n=n,
-            model=model,
-            sampling=pb.Sampling(**sampling),
-            constraints=pb.Constraints(**given),
-            allow_partial=allow_partial,
-        )
+    return built(
+        pb.GenerateRequest,
+        prefix=prefix,
+        n=n,
+        model=model,
+        sampling=built(pb.Sampling, **sampling),
+        constraints=built(pb.Constraints, **given),
+        allow_partial=allow_partial,
     )
-
-
-def _parts(texts: Iterable[str], most: int) -> Iterator[list[str]]:
-    """The texts in lists of at most so many."""
-    every = iter(texts)
-    while part := list(islice(every, most)):
-        yield part
-
-
-def _built(build: Callable[..., Response], **fields: Any) -> Response:
-    """A message; a value that no field can hold is the caller's error, like one that is refused."""
-    try:
-        return build(**fields)
-    except (ValueError, TypeError) as error:
-        raise InvalidArgument("request", str(error)) from None

@@ -27,6 +27,9 @@ class Credentials:
     token_file: Path | None = None
 
     def __post_init__(self) -> None:
+        for name in ("tls_ca", "tls_certificate", "tls_key", "token_file"):
+            if not isinstance(getattr(self, name), Path | None):
+                raise InvalidArgument(name, "must be a pathlib.Path")
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise InvalidArgument("tls_key", "and tls_certificate are given together or not at all")
         if self.tls_certificate and not self.tls_ca:
@@ -53,9 +56,17 @@ class Credentials:
                 "token_file", "needs tls_ca: else the token could be read on the way"
             )
         words = (_content("token_file", self.token_file) or b"").split()
-        if len(words) not in (1, 2) or not words[-1].isascii() or words[-1].startswith(b"sha256:"):
+        if (
+            len(words) not in (1, 2)
+            or not _can_be_sent(words[-1])
+            or words[-1].startswith(b"sha256:")
+        ):
             raise InvalidArgument("token_file", f"{self.token_file} does not have one token")
         return (("authorization", f"Bearer {words[-1].decode('ascii')}"),)
+
+
+def _can_be_sent(token: bytes) -> bool:
+    return token.isascii() and token.decode("ascii").isprintable()
 
 
 def why_not_connected(message: str) -> str:
@@ -72,5 +83,6 @@ def why_not_connected(message: str) -> str:
 def _content(field: str, path: Path | None) -> bytes | None:
     try:
         return path.read_bytes() if path else None
-    except OSError as error:
-        raise InvalidArgument(field, f"{path} cannot be read: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # a path with a null character is a ValueError
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InvalidArgument(field, f"{path} cannot be read: {reason}") from None

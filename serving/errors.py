@@ -3,13 +3,16 @@
 MakemoreError                what was wrong, where, and what to do; the command ends with `exit_status`
  ├─ ServingError             has a canonical gRPC code by name, so that one table maps them all
  │   ├─ InvalidArgument      the caller's fault: names the field
+ │   │   └─ TooLarge         a request, or the answer to it, is larger than a message may be
  │   ├─ NotFound             the caller asked for a model or version that is not there
  │   ├─ FailedPrecondition   the model's files cannot tell what was asked for
  │   ├─ DeadlineExceeded     the caller's time ran out
  │   ├─ Exhausted            too much is asked for at once: try again later
  │   ├─ Unauthenticated      the caller has no token, or not one that is taken
- │   └─ Unavailable          not ready, or going away: try again
- │       └─ NoServer         nothing answers at the address
+ │   ├─ Unavailable          not ready, or going away: try again
+ │   │   └─ NoServer         nothing answers at the address
+ │   ├─ UnexpectedStatus     a call ended with a status that none of the others stands for
+ │   └─ ClientClosed         a client was used after it was closed
  ├─ BadModel                 a published version that the repository refuses
  ├─ NoDevice                 models are to run on a device that is not there, or of no use
  └─ Unwritable               a file that cannot be written
@@ -29,7 +32,7 @@ class MakemoreError(Exception):
 class ServingError(MakemoreError):
     """An error that reaches a caller, text and all."""
 
-    code: ClassVar[str] = "INTERNAL"
+    code: str = "INTERNAL"
 
 
 class InvalidArgument(ServingError):
@@ -41,6 +44,10 @@ class InvalidArgument(ServingError):
         super().__init__(f"{field}: {description}")
         self.field = field
         self.description = description
+
+
+class TooLarge(InvalidArgument):
+    """A request, or the answer to it, is larger than a message may be: less must be asked for at a time."""
 
 
 class NotFound(ServingError):
@@ -87,6 +94,23 @@ class Unavailable(ServingError):
 
 class NoServer(Unavailable):
     """Nothing answers where a server should be."""
+
+
+class UnexpectedStatus(ServingError):
+    """A call ended with a status that no other class stands for; `code` and the text tell which."""
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(f"{message} (status {code})")
+        self.code = code
+
+
+class ClientClosed(ServingError):
+    """A client was used after it was closed."""
+
+    code = "CANCELLED"
+
+    def __init__(self) -> None:
+        super().__init__("the client is closed: make another one for more calls")
 
 
 class BadModel(MakemoreError):

@@ -1,7 +1,5 @@
 """What is drawn ahead for a request, and how its answers are written before there is a call."""
 
-import secrets
-import struct
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -11,6 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 from makemore.v1 import generation_service_pb2 as pb
 from serving.api.drawing import Drawing, sample_message
 from serving.engine.job import LIGHT, Draw, FinishReason, Sample
+from serving.engine.sampling import random_seed
 from serving.repository import Model
 
 
@@ -43,7 +42,7 @@ class Plan:
 
     def draw(self, count: int) -> Draw:
         """A job of so many strings."""
-        seeds = struct.unpack(f"{count}Q", secrets.token_bytes(8 * count))
+        seeds = tuple(random_seed() for _ in range(count))
         return replace(self.job, n=count, seeds=seeds, result=Future())
 
     def answer(self, seed: int, sample: Sample) -> Answer:

@@ -3,12 +3,11 @@
 Knows the messages, but neither gRPC nor the engine.
 """
 
-import secrets
 from collections.abc import Sequence
 
 from makemore.v1 import generation_service_pb2 as pb
 from serving import checks
-from serving.engine.sampling import SamplingParameters
+from serving.engine.sampling import SamplingParameters, random_seed
 from serving.errors import InvalidArgument
 from serving.manifest import Manifest
 from serving.vocabulary import normalise_up_to
@@ -53,7 +52,7 @@ def parameters_of(asked: pb.Sampling, recommended: SamplingParameters) -> Sampli
         return SamplingParameters(
             temperature=value("temperature"),
             top_k=int(value("top_k")),
-            seed=asked.seed if asked.HasField("seed") else secrets.randbits(64),
+            seed=asked.seed if asked.HasField("seed") else random_seed(),
             top_p=value("top_p"),
             min_p=value("min_p"),
         )

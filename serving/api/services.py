@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from makemore.v1 import generation_service_pb2, model_service_pb2
 from makemore.v1.generation_service_pb2_grpc import add_GenerationServiceServicer_to_server
@@ -12,6 +12,7 @@ from makemore.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_serve
 from serving.api.health import HealthServicer
 from serving.api.layers import Layers
 from serving.api.models import ModelService
+from serving.api.reflection import add_reflection
 from serving.api.service import GenerationService
 from serving.host import Host
 
@@ -22,6 +23,11 @@ SERVICES = tuple(
         (model_service_pb2, "ModelService"),
     )
 )
+DESCRIBED = tuple(
+    pb.DESCRIPTOR
+    for pb in (generation_service_pb2, model_service_pb2, health_pb2, error_details_pb2)
+)
+"""Files that reflection describes; a client reads the details of a status by the last of them."""
 
 
 def add_services(
@@ -44,8 +50,4 @@ def add_services(
     add_GenerationServiceServicer_to_server(GenerationService(host, forbidden, ahead), server)
     add_ModelServiceServicer_to_server(ModelService(host), server)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
-    reflected = reflection.aio.ReflectionServicer(
-        (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
-    )
-    add_reflection: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server
-    add_reflection(reflected, server)
+    add_reflection(server, (*SERVICES, health.SERVICE_NAME), DESCRIBED)

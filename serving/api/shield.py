@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 
 from serving.api.status import abort
 from serving.api.surrounding import Context, converted, surrounded
-from serving.errors import InvalidArgument, ServingError
+from serving.errors import InvalidArgument, ServingError, TooLarge
 from serving.options import MAX_ANSWER
 
 log = logging.getLogger(__name__)
@@ -70,10 +70,10 @@ def parsed(deserializer: Callable[[bytes], Any], content: bytes) -> Any:
 
 
 def serialized(serializer: Callable[[Any], bytes], message: Any) -> bytes:
-    """The bytes of an answer, unless it is bytes; raises InvalidArgument if it has more than MAX_ANSWER."""
+    """The bytes of an answer, unless it is bytes; raises TooLarge if it has more than MAX_ANSWER."""
     content = message if isinstance(message, bytes) else serializer(message)
     if len(content) > MAX_ANSWER:
-        raise InvalidArgument(
+        raise TooLarge(
             "request",
             f"its answer has {len(content):,} bytes, and may have {MAX_ANSWER:,}: ask for less at a time",
         )

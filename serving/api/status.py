@@ -1,12 +1,14 @@
 """Between this program's errors and gRPC's statuses: the one place that knows both."""
 
 import math
+import re
 from asyncio import CancelledError, get_running_loop
 from contextlib import suppress
 from typing import NoReturn, TypeVar
 
 import grpc
 from google.protobuf import duration_pb2
+from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -18,18 +20,31 @@ from serving.errors import (
     InvalidArgument,
     NotFound,
     ServingError,
+    TooLarge,
     Unauthenticated,
     Unavailable,
+    UnexpectedStatus,
 )
 from serving.quoting import printable
 
-Detail = TypeVar("Detail", error_details_pb2.BadRequest, error_details_pb2.RetryInfo)
+Detail = TypeVar(
+    "Detail",
+    error_details_pb2.BadRequest,
+    error_details_pb2.ErrorInfo,
+    error_details_pb2.RetryInfo,
+)
+TOO_LARGE = error_details_pb2.ErrorInfo(reason="MESSAGE_TOO_LARGE", domain="makemore.v1")
+"""Marks the status of a TooLarge."""
+
+_LARGER = re.compile(r"message larger than max(?: \((\d+) vs\. (\d+)\))?", re.IGNORECASE)
+"""What grpc says of a message that it does not take, in either direction."""
 
 
 def status_of(error: ServingError) -> grpc.Status:
     """The status that a caller gets.
 
-    The field of a bad argument is in google.rpc.BadRequest, when to try again in google.rpc.RetryInfo.
+    The field of a bad argument is in google.rpc.BadRequest, when to try again in google.rpc.RetryInfo;
+    google.rpc.ErrorInfo marks what is too large.
     """
     status = status_pb2.Status(code=code_pb2.Code.Value(error.code), message=printable(str(error)))
     if isinstance(error, InvalidArgument):
@@ -37,6 +52,8 @@ def status_of(error: ServingError) -> grpc.Status:
             field=error.field, description=printable(error.description)
         )
         status.details.add().Pack(error_details_pb2.BadRequest(field_violations=[violation]))
+    if isinstance(error, TooLarge):
+        status.details.add().Pack(TOO_LARGE)
     if isinstance(error, Exhausted) and error.retry_after:
         pause = duration_pb2.Duration()
         pause.FromMilliseconds(math.ceil(1000 * error.retry_after))
@@ -76,25 +93,43 @@ def error_of(call: grpc.Call) -> ServingError:
     if code == InvalidArgument.code:
         return _bad_argument(call, message)
     if code == Exhausted.code:
-        retry = _detail(call, error_details_pb2.RetryInfo())
-        return Exhausted(message, retry.retry_delay.ToTimedelta().total_seconds())
+        if found := _LARGER.search(message):
+            return _too_large(found, message)
+        delay = _detail(call, error_details_pb2.RetryInfo()).retry_delay
+        return Exhausted(message, delay.seconds + delay.nanos / 1e9)
     if code == "CANCELLED":  # which nobody here has done who still waits
         return Unavailable(f"the server cut the call: {message}; try again, or go on where it was")
-    return _BY_CODE.get(code, ServingError)(message)
+    if code in _BY_CODE:
+        return _BY_CODE[code](message)
+    return UnexpectedStatus(message, code)
 
 
 def _bad_argument(call: grpc.Call, message: str) -> ServingError:
+    mark = _detail(call, error_details_pb2.ErrorInfo())
+    kind = TooLarge if mark.reason == TOO_LARGE.reason else InvalidArgument
     for violation in _detail(call, error_details_pb2.BadRequest()).field_violations:
-        return InvalidArgument(printable(violation.field), printable(violation.description))
-    return InvalidArgument("request", message)
+        return kind(printable(violation.field), printable(violation.description))
+    return kind("request", message)
+
+
+def _too_large(found: re.Match[str], message: str) -> TooLarge:
+    """The error that grpc's refusal of a message stands for, which no later attempt mends."""
+    subject = "its answer has" if "CLIENT: Received" in message else "has"
+    if found[1] is None:
+        return TooLarge("request", f"ask for less at a time: {message}")
+    size, limit = int(found[1]), int(found[2])
+    return TooLarge(
+        "request", f"{subject} {size:,} bytes, and may have {limit:,}: ask for less at a time"
+    )
 
 
 def _detail(call: grpc.Call, kind: Detail) -> Detail:
     """The call's detail of the message's kind, or the message as it is."""
-    status = rpc_status.from_call(call)
-    for detail in status.details if status else ():
-        if detail.Unpack(kind):
-            break
+    with suppress(ValueError, DecodeError):  # details that somebody on the way has changed
+        status = rpc_status.from_call(call)
+        for detail in status.details if status else ():
+            if detail.Unpack(kind):
+                break
     return kind
 
 

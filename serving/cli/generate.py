@@ -1,7 +1,8 @@
 """`makemore generate`."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Any, NamedTuple
 
 import click
 
@@ -31,14 +32,39 @@ WHY: dict[int, str] = {
 @click.option("--max-attempts", type=int, help="How often one string is drawn at most.")
 @all_of(CONSTRAINTS)
 @click.option("--start-index", default=0, help="Of the first string; goes on with a --seed.")
-@click.option("--json", "as_json", is_flag=True, help="A JSON object a line, with probabilities.")
+@click.option(
+    "--show-seed",
+    is_flag=True,
+    help="Print on standard error which model and seed give these strings again.",
+)
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="A JSON object a line, with probabilities, and the model and seed that give it again.",
+)
 @all_of(CALLING)
-def command(address: str, timeout: float, as_json: bool, **given: Any) -> None:
+def command(address: str, timeout: float, as_json: bool, show_seed: bool, **given: Any) -> None:
     """Print strings from a running server, one a line."""
     settings = settings_of(given)
     with connected(address, timeout) as client:
-        for sample in samples(client, **settings):
-            click.echo(json_line(sample) if as_json else sample.text)
+        origin, samples = answer_of(client, **settings)
+        if show_seed:
+            click.echo(f"model {origin.model}, seed {origin.seed}", err=True)
+        for sample in samples:
+            click.echo(json_line(sample, **origin._asdict()) if as_json else sample.text)
+
+
+class Origin(NamedTuple):
+    """What --model and --seed take to give the same strings again."""
+
+    model: str
+    seed: int
+
+    @classmethod
+    def of(cls, message: pb.GenerateResponse | pb.StreamHeader) -> "Origin":
+        """That of an answer."""
+        return cls(message.model.removeprefix("models/"), message.seed)
 
 
 def settings_of(given: dict[str, Any]) -> dict[str, Any]:
@@ -52,18 +78,26 @@ def settings_of(given: dict[str, Any]) -> dict[str, Any]:
     return given | constraints
 
 
-def samples(
+def answer_of(
     client: Client, prefix: str, n: int, start_index: int, **settings: Any
-) -> Iterator[pb.Sample]:
-    """The strings, from one answer or from a stream; says on stderr why some are missing."""
+) -> tuple[Origin, Iterator[pb.Sample]]:
+    """The origin of strings, and the strings, which come from one answer or from a stream."""
     if n <= MAX_N and not start_index:
         response = client.generate(prefix, n, **settings)
-        yield from response.samples
-        explain(response.shortfall_reason)
-        return
-    for message in client.stream(prefix, n, start_index=start_index, **settings):
+        return Origin.of(response), samples_of([response])
+    messages = client.stream(prefix, n, start_index=start_index, **settings)
+    first = next(messages, pb.StreamGenerateResponse())
+    return Origin.of(first.header), samples_of(chain([first], messages))
+
+
+def samples_of(
+    messages: Iterable[pb.GenerateResponse | pb.StreamGenerateResponse],
+) -> Iterator[pb.Sample]:
+    """The strings of all messages; says on standard error why some are missing."""
+    for message in messages:
         yield from message.samples
-        explain(message.trailer.shortfall_reason)
+        last = message.trailer if isinstance(message, pb.StreamGenerateResponse) else message
+        explain(last.shortfall_reason)
 
 
 def explain(reason: int) -> None:

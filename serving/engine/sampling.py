@@ -5,6 +5,7 @@ draw does not depend on its neighbours. `docs/sampling.md` is its specification.
 previews with the same function.
 """
 
+import secrets
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
@@ -21,6 +22,13 @@ Int64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
 
 MAX_TEMPERATURE = 100.0
+RANDOM_SEED_BITS = 53
+"""Bits of a seed that is chosen at random: a JavaScript number holds every integer of 53 bits exactly."""
+
+
+def random_seed() -> int:
+    """Choose a seed for a request that gives none."""
+    return secrets.randbits(RANDOM_SEED_BITS)
 
 
 @dataclass(frozen=True)

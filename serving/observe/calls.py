@@ -125,7 +125,8 @@ class ToldCall(Call):
         notes.begin(request_id, self._notes)
         if self._tracing is not None:
             metadata = self.context.invocation_metadata() or ()
-            self._span = self._tracing.begin(self.method, metadata, request_id)
+            peer = self.context.peer()
+            self._span = self._tracing.begin(self.method, metadata, request_id, peer)
 
     def end(self, code: str, seconds: float) -> None:
         """See Call."""

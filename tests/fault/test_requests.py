@@ -189,6 +189,6 @@ def test_5000_requests_have_documented_statuses(repository: Path) -> None:
 
 def test_a_method_that_fails_is_found(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The detector's control: an error that nobody thought of."""
-    monkeypatch.setattr("serving.api.request.secrets.randbits", lambda bits: 1 / 0)
+    monkeypatch.setattr("serving.api.request.random_seed", lambda: 1 / 0)
     with pytest.raises(AssertionError, match="INTERNAL"):
         ask(repository, 150)

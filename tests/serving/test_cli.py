@@ -123,6 +123,62 @@ def test_generate_of_much_is_a_stream_that_can_go_on(address: str) -> None:
     assert rest == whole[1400:]
 
 
+@pytest.mark.parametrize("n", ["5", "1500"])
+@pytest.mark.parametrize("seed", [[], ["--seed", str(2**64 - 1)], ["--seed", "0"]])
+def test_generate_shows_the_model_and_seed_that_give_its_strings_again(
+    address: str, n: str, seed: list[str]
+) -> None:
+    asked = ["generate", "--address", address, "-n", n, "--model", "bigram"]
+    shown = CliRunner().invoke(main, [*asked, *seed, "--show-seed"])
+    assert shown.exit_code == 0
+    assert len(shown.stdout.splitlines()) == int(n)
+    match = re.fullmatch(r"model (bigram@1), seed (\d+)\n", shown.stderr)
+    assert match is not None
+    if seed:
+        assert match[2] == seed[1]
+    again = [*asked, "--model", match[1], "--seed", match[2]]
+    assert CliRunner().invoke(main, again).stdout == shown.stdout
+    assert CliRunner().invoke(main, again).stderr == ""
+
+
+@pytest.mark.parametrize("n", ["5", "1500"])
+def test_every_line_of_json_has_the_model_and_seed_that_give_it_again(address: str, n: str) -> None:
+    asked = ["generate", "--address", address, "-n", n, "--json"]
+    result = CliRunner().invoke(main, asked)
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert len(lines) == int(n)
+    (model,) = {line["model"] for line in lines}
+    (seed,) = {line["seed"] for line in lines}
+    assert model == "lstm@1"
+    assert seed < 2**53
+    again = CliRunner().invoke(main, [*asked, "--model", model, "--seed", str(seed)])
+    assert again.stdout == result.stdout
+
+
+def test_generate_shows_the_seed_where_no_string_fits(address: str) -> None:
+    asked = ["generate", "--address", address, "--pattern", "zzz[a-z]{3}", "--exact", "--show-seed"]
+    result = CliRunner().invoke(main, [*asked, "--max-attempts", "1"])
+    assert re.search(r"^model lstm@1, seed \d+$", result.stderr, re.MULTILINE)
+    assert "fewer than asked for" in result.stderr
+
+
+def test_score_of_lines_that_fit_in_no_one_request_prints_them_all(
+    address: str, tmp_path: Path
+) -> None:
+    (tmp_path / "long.txt").write_text(("\u00e9" * 300 + "\n") * 4096, encoding="utf-8")
+    result = CliRunner().invoke(main, ["score", "--address", address, str(tmp_path / "long.txt")])
+    assert result.exit_code == 0, result.output
+    assert len(result.stdout.splitlines()) == 4096
+
+
+def test_a_line_that_fits_in_no_request_is_refused_for_good(address: str, tmp_path: Path) -> None:
+    (tmp_path / "long.txt").write_text("anna\n" + "a" * 2**21 + "\n", encoding="utf-8")
+    result = CliRunner().invoke(main, ["score", "--address", address, str(tmp_path / "long.txt")])
+    assert result.exit_code == 2
+    assert result.output.startswith("error: texts[1]: has 2,097,157 bytes")
+    assert "try again" not in result.output
+
+
 def test_score_prints_a_line_a_string_and_a_histogram(address: str) -> None:
     result = CliRunner().invoke(main, ["score", "--address", address, "-"], input="anna\nzzz\nA\n")
     assert result.exit_code == 0

@@ -1,11 +1,10 @@
 """`makemore sample`."""
 
-import secrets
 from pathlib import Path
 
 import click
 
-from serving.engine.sampling import SamplingParameters
+from serving.engine.sampling import SamplingParameters, random_seed
 from serving.vocabulary import normalise
 from trainer import preview
 from trainer.cli.options import run_option
@@ -27,7 +26,7 @@ def command(
 ) -> None:
     """Print samples from a run, without training."""
     opened = Run.open(run)
-    seed = secrets.randbits(64) if seed is None else seed
+    seed = random_seed() if seed is None else seed
     parameters = SamplingParameters(temperature, top_k, seed)
     texts = preview.draw(opened.load_model(), opened.config, n, parameters, normalise(prefix))
     click.echo("\n".join(preview.table(texts, opened.dataset()) if mark else texts))

@@ -234,8 +234,8 @@ class Sampling(_message.Message):
     """
     seed: _builtins.int
     """The same seed, model, prefix and settings give the same strings, whatever else the server does at
-    the time; a smaller `n` gives the first ones of a larger `n`. Any value. Default: a random one,
-    which the response tells.
+    the time; a smaller `n` gives the first ones of a larger `n`. Any value. Default: a random one
+    below 2^53, so that a JavaScript number can hold it, which the response tells.
     """
     def __init__(
         self,

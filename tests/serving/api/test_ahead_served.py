@@ -38,6 +38,7 @@ def test_answers_made_ahead_are_those_of_their_seeds(engines: str) -> None:
         (engine,) = server.host.running()
         assert engine.admission.spared > 200
         assert len({response.seed for response in responses}) == len(responses)
+        assert max(response.seed for response in responses) < 2**53
         with Client(address) as client:
             for response in responses[::20]:
                 alone = client.generate(n=1, seed=response.seed)

@@ -50,6 +50,12 @@ def test_an_unset_seed_is_random() -> None:
     assert len({job_of(GenerateRequest()).parameters.seed for _ in range(9)}) == 9
 
 
+def test_a_javascript_number_holds_an_unset_seed_exactly() -> None:
+    seeds = [job_of(GenerateRequest()).parameters.seed for _ in range(99)]
+    assert max(seeds) < 2**53
+    assert [int(float(seed)) for seed in seeds] == seeds
+
+
 def test_a_prefix_is_composed_before_it_is_encoded() -> None:
     assert job_of(GenerateRequest(prefix="be\u0301")).prefix == [2, 3]
 

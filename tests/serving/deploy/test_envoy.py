@@ -8,12 +8,14 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from makemore.v1 import generation_service_pb2 as pb
 from serving.client import Client
 from serving.errors import DeadlineExceeded, Exhausted, InvalidArgument
 from tests.conftest import ROOT
@@ -152,3 +154,41 @@ def test_errors_deadlines_and_health_go_through_as_they_are(tmp_path: Path, smal
             pytest.raises((DeadlineExceeded, Exhausted)),  # late, or refused since it would be
         ):
             hurried.generate(n=1000)
+
+
+def asked_over_http1(
+    address: str, path: str, request: bytes | None = None
+) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and content of the answer over HTTP/1.1 to a GET, or to a call of gRPC."""
+    connection = HTTPConnection(address, timeout=30)
+    try:
+        if request is None:
+            connection.request("GET", path)
+        else:
+            framed = b"\0" + len(request).to_bytes(4, "big") + request
+            connection.request("POST", path, framed, {"content-type": "application/grpc"})
+        answer = connection.getresponse()
+        assert answer.version == 11
+        return answer.status, dict(answer.getheaders()), answer.read()
+    finally:
+        connection.close()
+
+
+def test_callers_over_http1_are_answered(tmp_path: Path, small: Path) -> None:
+    path = "/makemore.v1.GenerationService/Generate"
+    with serving(small) as (process, replica), envoy(tmp_path, [replica]) as front:
+        assert asked_over_http1(front.address, "/healthz")[0] == 200
+        assert asked_over_http1(front.address, "/other")[0] == 404
+        request = pb.GenerateRequest(n=3).SerializeToString()
+        status, headers, content = asked_over_http1(front.address, path, request)
+        assert (status, headers["grpc-status"]) == (200, "0")
+        assert len(pb.GenerateResponse.FromString(content[5:]).samples) == 3
+        request = pb.GenerateRequest(prefix="z").SerializeToString()
+        _, headers, _ = asked_over_http1(front.address, path, request)
+        assert headers["grpc-status"] == "3"
+        assert headers["grpc-message"].startswith("prefix: the character 'z'")
+        with Client(front.address) as client:  # over HTTP/2, on the same port
+            assert client.generate().samples
+        process.kill()
+        wait_until(lambda: not front.healthy())
+        assert asked_over_http1(front.address, "/healthz")[0] == 503

@@ -49,11 +49,16 @@ def test_a_call_is_a_span_inside_its_callers_trace(monkeypatch: pytest.MonkeyPat
     assert f"{span.context.trace_id:032x}" == TRACE
     assert f"{span.parent.span_id:016x}" == PARENT
     assert span.resource.attributes["service.name"] == "makemore"
-    assert dict(span.attributes or {}) | {"makemore.characters": 0} == {
-        "rpc.system": "grpc",
-        "rpc.service": "makemore.v1.GenerationService",
-        "rpc.method": "Generate",
-        "rpc.grpc.status_code": 0,
+    assert span.instrumentation_scope is not None
+    assert span.instrumentation_scope.schema_url == "https://opentelemetry.io/schemas/1.45.0"
+    varying = {"makemore.characters": 0, "network.peer.port": 0}
+    assert all(isinstance((span.attributes or {})[name], int) for name in varying)
+    assert dict(span.attributes or {}) | varying == {
+        "rpc.system.name": "grpc",
+        "rpc.method": GENERATE,
+        "rpc.status_code": "OK",
+        "network.peer.address": "127.0.0.1",
+        "network.peer.port": 0,
         "makemore.request_id": "mine",
         "makemore.caller": "ipv4:127.0.0.1",
         "makemore.model": "models/names@2",
@@ -66,7 +71,9 @@ def test_a_callers_mistake_is_told_and_is_no_error_of_the_servers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (span,) = spans_of(monkeypatch, pb.GenerateRequest(n=-1))
-    assert (span.attributes or {})["rpc.grpc.status_code"] == 3
+    attributes = dict(span.attributes or {})
+    assert attributes["rpc.status_code"] == "INVALID_ARGUMENT"
+    assert "error.type" not in attributes
     assert span.status.status_code is StatusCode.UNSET
     assert span.parent is None
 
@@ -74,17 +81,36 @@ def test_a_callers_mistake_is_told_and_is_no_error_of_the_servers(
 def test_an_error_of_the_servers_is_an_error_of_the_span() -> None:
     exporter = InMemorySpanExporter()
     tracer = Tracing(exporter)
-    tracer.end(tracer.begin("a/B", [("traceparent", "nonsense")], "x"), "INTERNAL", {})
+    tracer.end(tracer.begin("a/B", [("traceparent", "nonsense")], "x", ""), "INTERNAL", {})
     tracer.stop()
     (span,) = exporter.get_finished_spans()
     assert span.status.status_code is StatusCode.ERROR
+    assert (span.attributes or {})["error.type"] == "INTERNAL"
+
+
+@pytest.mark.parametrize(
+    ("peer", "expected"),
+    [
+        ("ipv4:10.1.2.3:5678", {"network.peer.address": "10.1.2.3", "network.peer.port": 5678}),
+        (
+            "ipv6:%5B2001:db8::1%5D:5678",
+            {"network.peer.address": "2001:db8::1", "network.peer.port": 5678},
+        ),
+        ("ipv6:[::1]:5678", {"network.peer.address": "::1", "network.peer.port": 5678}),
+        ("unix:/run/client", {"network.peer.address": "/run/client"}),
+        ("unix:", {}),
+        ("", {}),
+    ],
+)
+def test_the_other_end_of_a_connection_is_told(peer: str, expected: dict[str, Any]) -> None:
+    assert tracing.peer_attributes(peer) == expected
 
 
 def test_the_name_of_the_service_can_be_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_SERVICE_NAME", "names")
     exporter = InMemorySpanExporter()
     tracer = Tracing(exporter)
-    tracer.end(tracer.begin("a/B", [], "x"), "OK", {})
+    tracer.end(tracer.begin("a/B", [], "x", ""), "OK", {})
     tracer.stop()
     (span,) = exporter.get_finished_spans()
     assert span.resource.attributes["service.name"] == "names"
