@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from serving import checks
+from serving.cli.ending import discard_unwritable
 from serving.cli.observing import OBSERVING, observing_of
 from serving.cli.options import all_of
 from serving.config import LISTEN, PROCESS, THREAD, ServerConfig, parse_size
@@ -131,6 +131,4 @@ def say(line: str) -> None:
         click.echo(line)
     except OSError as error:
         log.warning("%s; standard output cannot be written: %s", line, error.strerror)
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())  # for what is left of the line when the process ends
-        os.close(nowhere)
+        discard_unwritable(sys.stdout)

@@ -79,7 +79,7 @@ def test_generate_says_plainly_when_no_server_is_running() -> None:
 def test_a_bad_argument_is_one_line_and_status_2(address: str) -> None:
     result = CliRunner().invoke(main, ["generate", "--address", address, "--prefix", "E"])
     assert result.exit_code == 2
-    assert result.output.startswith("error: prefix: the character 'E'")
+    assert result.output.startswith("error: --prefix: the character 'E'")
     assert result.output.count("\n") == 1
 
 

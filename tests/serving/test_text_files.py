@@ -7,8 +7,10 @@ import threading
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from serving import text_files
+from serving.cli import main
 from serving.errors import InvalidArgument, MakemoreError
 from serving.text_files import STDIN, Line, read_bytes, read_lines, split_lines
 from trainer.data import lines as trainer_lines
@@ -67,7 +69,7 @@ def test_what_is_no_utf8_is_one_line_with_the_place(
     path = saved(tmp_path, content)
     with pytest.raises(InvalidArgument, match=f"^forbidden: {path}, {reason}; save the file as"):
         read_lines(path, "forbidden")
-    with pytest.raises(MakemoreError, match=f"^{path}, {reason}"):
+    with pytest.raises(MakemoreError, match=f"^data: {path}, {reason}"):
         trainer_lines.read_lines(path)
 
 
@@ -134,4 +136,29 @@ def test_a_dash_is_standard_input() -> None:
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, input=b"\xef\xbb\xbfann\r\n", capture_output=True, check=True)
     assert done.stdout.decode().strip() == str([Line(1, "ann")])
-    assert STDIN == Path("-")
+    assert str(STDIN) == "-"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["serve", "--forbidden", "list.txt"], "--forbidden"),
+        (["generate", "--exclude", "list.txt"], "--exclude"),
+        (["top", "--exclude", "list.txt"], "--exclude"),
+        (["score", "list.txt"], "FILE"),
+        (["generate", "--token-file", "list.txt"], "--token-file"),
+        (["serve", "--token-file", "list.txt"], "--token-file"),
+    ],
+)
+def test_commands_name_the_flag_and_the_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    saved(tmp_path, b"ann\njos\xe9\n")
+    where = ["--listen" if arguments[0] == "serve" else "--address", "127.0.0.1:0"]
+    result = CliRunner().invoke(main, [*arguments, *where])
+    assert result.exit_code == 2
+    assert result.output == (
+        f"error: {name}: list.txt, line 2: not UTF-8 (byte 0xE9 at offset 7); "
+        "save the file as UTF-8\n"
+    )

@@ -97,13 +97,13 @@ def test_bad_input_is_one_line_status_2_and_leaves_nothing(
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--steps", "0"], "steps: must be from 1"),
-        (["--learning-rate", "nan"], "learning_rate: must be a number"),
+        (["--steps", "0"], "error: --steps: must be from 1"),
+        (["--learning-rate", "nan"], "--learning-rate: must be a number"),
         (["--dropout", "1"], "dropout: must be a number from 0 to 0.95"),
         (["--alpha", "1"], "alpha: 'lstm' has no such knob"),
         (["--split", "1/2/3"], "split: 1/2/3 is not three shares"),
         (["--model", "gan"], "'gan' is not one of"),
-        (["--dev", "missing.txt"], "missing.txt: there is no such file"),
+        (["--dev", "missing.txt"], "error: --dev: missing.txt: there is no such file"),
         (["--dev", "missing.txt", "--split", "80/10/10"], "leave out --split"),
         (["--backward", "manual"], "manual is written for --model mlp"),
     ],

@@ -80,7 +80,7 @@ def load(config: DataConfig) -> Dataset:
     """
     lines = read_lines(config.path)
     held_out = {
-        part: read_some_lines(path)
+        part: read_some_lines(path, part)
         for part, path in (("dev", config.dev), ("test", config.test))
         if path
     }
@@ -90,7 +90,7 @@ def load(config: DataConfig) -> Dataset:
     parts = _split(lines, config, set().union(*parts.values())) | parts
     for part in ("train", "dev"):
         if not parts[part]:
-            raise DataError(f"{config.path}: no string is left for the {part} part")
+            raise DataError("data", f"{config.path}: no string is left for the {part} part")
     return Dataset({part: parts[part] for part in PARTS}, _about(lines, config, parts))
 
 
@@ -139,4 +139,6 @@ def save(dataset: Dataset, folder: Path) -> None:
 
 def restore(folder: Path, about: Mapping[str, Any]) -> Dataset:
     """The parts that `save` kept."""
-    return Dataset({part: read_lines(folder / f"{part}.txt").strings for part in PARTS}, about)
+    return Dataset(
+        {part: read_lines(folder / f"{part}.txt", "run").strings for part in PARTS}, about
+    )

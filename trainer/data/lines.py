@@ -24,19 +24,23 @@ class Lines:
     sha256: str
 
 
-def read_lines(path: Path) -> Lines:
+def read_lines(path: Path, field: str = "data") -> Lines:
     """Read and check a UTF-8 file.
+
+    Args:
+        path: the file.
+        field: the name of the setting that has the path, for errors.
 
     Raises:
         DataError: it cannot be read, or a line of it cannot be used; names the line.
     """
     try:
-        content = read_bytes(path, "data")
-        lines = split_lines(content, path, "data")
+        content = read_bytes(path, field)
+        lines = split_lines(content, path, field)
     except InvalidArgument as error:
-        raise DataError(error.description) from None
+        raise DataError(field, error.description) from None
     for line in lines:
-        _check(path, line)
+        _check(path, line, field)
     strings = [line.text for line in lines]
     return Lines(
         path=path,
@@ -46,36 +50,39 @@ def read_lines(path: Path) -> Lines:
     )
 
 
-def read_some_lines(path: Path) -> Lines:
+def read_some_lines(path: Path, field: str = "data") -> Lines:
     """As `read_lines`; raises DataError for a file that has none, too."""
-    lines = read_lines(path)
+    lines = read_lines(path, field)
     if not lines.strings:
-        raise DataError(f"{path} is empty; give a text file with one thing a line")
+        raise DataError(field, f"{path} is empty; give a text file with one thing a line")
     return lines
 
 
 def check_trainable(path: Path, distinct: set[str]) -> None:
     """Raise DataError unless the strings are enough, and of few enough characters, to train on."""
     if not distinct:
-        raise DataError(f"{path} is empty; give a text file with one thing a line")
+        raise DataError("data", f"{path} is empty; give a text file with one thing a line")
     if len(distinct) < MIN_DISTINCT:
         raise DataError(
+            "data",
             f"{path} has {len(distinct)} distinct lines; at least {MIN_DISTINCT} are needed to "
-            "train and to measure"
+            "train and to measure",
         )
     if (alphabet := len(set().union(*distinct))) > MAX_ALPHABET:
         raise DataError(
+            "data",
             f"{path} has an alphabet of {alphabet:,} characters; at most {MAX_ALPHABET:,} can be "
-            "learned (is it text, one thing a line?)"
+            "learned (is it text, one thing a line?)",
         )
 
 
-def _check(path: Path, line: Line) -> None:
+def _check(path: Path, line: Line, field: str) -> None:
     """Raise DataError for a line that cannot be trained on."""
     where = f"{path}, line {line.number}"
     if len(line.text) > MAX_CHARACTERS:
         raise DataError(
-            f"{where}: {len(line.text):,} characters; a line may have at most {MAX_CHARACTERS}"
+            field,
+            f"{where}: {len(line.text):,} characters; a line may have at most {MAX_CHARACTERS}",
         )
     if found := control_character(line.text):
-        raise DataError(f"{where}: holds {found}; remove it")
+        raise DataError(field, f"{where}: holds {found}; remove it")
