@@ -45,6 +45,13 @@ def shown(text: str) -> str:
     return "".join(_escaped(c) if _is_control(c) else c for c in text)
 
 
+def shown_json(text: str) -> str:
+    """JSON for a terminal: it means the same, and has no control character."""
+    if text.isprintable():
+        return text
+    return "".join(f"\\u{ord(c):04x}" if _is_control(c) else c for c in text)
+
+
 def control_character(text: str) -> str | None:
     """The first character of a text that steers a terminal or hides, in words; None without one."""
     if text.isprintable():

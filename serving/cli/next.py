@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from serving.cli.options import CALLING, all_of, connected, json_line
+from serving.quoting import shown
 
 
 @click.command("next")
@@ -25,4 +26,6 @@ def command(
             continue
         click.echo(f"{prefix!r}:")
         for one in distribution.characters:
-            click.echo(f"  {one.character or 'end':<4} {100 * math.exp(one.log_prob):6.2f} %")
+            click.echo(
+                f"  {shown(one.character) or 'end':<4} {100 * math.exp(one.log_prob):6.2f} %"
+            )

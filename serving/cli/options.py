@@ -1,6 +1,8 @@
 """Options that the commands which call a server share."""
 
+import codecs
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +16,7 @@ from serving.client import TIMEOUT, Client
 from serving.config import LISTEN
 from serving.credentials import Credentials
 from serving.errors import NoServer
+from serving.quoting import shown_json
 from serving.text_files import read_lines
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -98,7 +101,8 @@ def json_line(message: Message, **more: Any) -> str:
         more: what comes before its fields.
     """
     fields = MessageToDict(message, always_print_fields_with_no_presence=True)
-    return json.dumps(more | fields, ensure_ascii=False)
+    is_utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"  # else other escapes would get in
+    return shown_json(json.dumps(more | fields, ensure_ascii=not is_utf8))
 
 
 @contextmanager

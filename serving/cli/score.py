@@ -9,6 +9,7 @@ import click
 
 from makemore.v1 import generation_service_pb2 as pb
 from serving.cli.options import CALLING, all_of, connected, json_line
+from serving.quoting import shown
 from serving.text_files import read_lines
 
 BINS = 20
@@ -29,13 +30,26 @@ def command(file: Path, address: str, timeout: float, as_json: bool, **asked: An
     with connected(address, timeout) as client:
         scores = client.score(texts, **asked)
     for text, score in zip(texts, scores, strict=True):
-        click.echo(json_line(score, text=text) if as_json else f"{shown(score)}  {text}")
+        click.echo(json_line(score, text=text) if as_json else row(score, text))
     bits = [s.bits_per_character for s in scores if s.status == pb.SCORE_STATUS_OK]
     if bits and not as_json:
         click.echo("\n".join(["", *histogram(bits)]), err=True)
 
 
-def shown(score: pb.TextScore) -> str:
+def row(score: pb.TextScore, text: str) -> str:
+    """A score and its text; below it, each character's log-probability if they were asked for."""
+    line = f"{columns(score)}  {shown(text)}"
+    if not score.characters:
+        return line
+    names = [f"'{c}'" if c.isspace() else shown(c) for c in text]
+    parts = (
+        f"{name} {log_prob:.3f}"
+        for name, log_prob in zip([*names, "end"], score.characters, strict=True)
+    )
+    return f"{line}\n{'':>26}{'  '.join(parts)}"
+
+
+def columns(score: pb.TextScore) -> str:
     """A score in columns: log-probability, bits a character, percentile."""
     if score.status != pb.SCORE_STATUS_OK:
         reason = pb.ScoreStatus.Name(score.status).removeprefix("SCORE_STATUS_")

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from serving.engine.sampling import SamplingParameters
+from serving.quoting import shown
 from serving.vocabulary import normalise
 from trainer import preview
 from trainer.cli.options import run_option
@@ -30,4 +31,4 @@ def command(
     seed = secrets.randbits(64) if seed is None else seed
     parameters = SamplingParameters(temperature, top_k, seed)
     texts = preview.draw(opened.load_model(), opened.config, n, parameters, normalise(prefix))
-    click.echo("\n".join(preview.table(texts, opened.dataset()) if mark else texts))
+    click.echo("\n".join(preview.table(texts, opened.dataset()) if mark else map(shown, texts)))

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from serving.quoting import shown
 from serving.vocabulary import Vocabulary
 from trainer.data.lines import Lines, check_trainable, read_lines, read_some_lines
 from trainer.data.split import PARTS, RULE, Shares, assign
@@ -113,10 +114,12 @@ def _split(lines: Lines, config: DataConfig, held_out: set[str]) -> dict[str, tu
 def _about(lines: Lines, config: DataConfig, parts: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     distinct = len(set(lines.strings))
     explicit = {
-        part: path.name for part, path in (("dev", config.dev), ("test", config.test)) if path
+        part: shown(path.name)
+        for part, path in (("dev", config.dev), ("test", config.test))
+        if path
     }
     return {
-        "name": lines.path.stem,
+        "name": shown(lines.path.stem),
         "sha256": lines.sha256,
         "lines": len(lines.strings),
         "blank_lines": lines.blank,
