@@ -6,7 +6,7 @@ from pathlib import Path
 
 from serving.errors import InvalidArgument
 from serving.quoting import control_character
-from serving.text_files import Line, read_bytes, split_lines
+from serving.text_files import Line, name_of, read_bytes, split_lines
 from trainer.errors import DataError
 
 MAX_CHARACTERS = 512
@@ -54,31 +54,31 @@ def read_some_lines(path: Path, field: str = "data") -> Lines:
     """As `read_lines`; raises DataError for a file that has none, too."""
     lines = read_lines(path, field)
     if not lines.strings:
-        raise DataError(field, f"{path} is empty; give a text file with one thing a line")
+        raise DataError(field, f"{name_of(path)} is empty; give a text file with one thing a line")
     return lines
 
 
 def check_trainable(path: Path, distinct: set[str]) -> None:
     """Raise DataError unless the strings are enough, and of few enough characters, to train on."""
     if not distinct:
-        raise DataError("data", f"{path} is empty; give a text file with one thing a line")
+        raise DataError("data", f"{name_of(path)} is empty; give a text file with one thing a line")
     if len(distinct) < MIN_DISTINCT:
         raise DataError(
             "data",
-            f"{path} has {len(distinct)} distinct lines; at least {MIN_DISTINCT} are needed to "
+            f"{name_of(path)} has {len(distinct)} distinct lines; at least {MIN_DISTINCT} are needed to "
             "train and to measure",
         )
     if (alphabet := len(set().union(*distinct))) > MAX_ALPHABET:
         raise DataError(
             "data",
-            f"{path} has an alphabet of {alphabet:,} characters; at most {MAX_ALPHABET:,} can be "
+            f"{name_of(path)} has an alphabet of {alphabet:,} characters; at most {MAX_ALPHABET:,} can be "
             "learned (is it text, one thing a line?)",
         )
 
 
 def _check(path: Path, line: Line, field: str) -> None:
     """Raise DataError for a line that cannot be trained on."""
-    where = f"{path}, line {line.number}"
+    where = f"{name_of(path)}, line {line.number}"
     if len(line.text) > MAX_CHARACTERS:
         raise DataError(
             field,
