@@ -137,7 +137,8 @@ def has_encoding(call: ast.Call) -> bool:
         # `files.write_text(path, text)` is ours, and always writes UTF-8.
         is_ours = name == "write_text" and len(call.args) == 2
         return is_ours or "encoding" in given
-    modes = [a.value for a in [*call.args, *(k.value for k in call.keywords)] if is_mode(a)]
+    values = [*call.args, *(keyword.value for keyword in call.keywords)]
+    modes = [ast.literal_eval(value) for value in values if is_mode(value)]
     is_method = isinstance(call.func, ast.Attribute)  # `Run.open(path)` opens no file
     if name != "open" or (is_method and call.args and not modes):
         return True
@@ -146,8 +147,9 @@ def has_encoding(call: ast.Call) -> bool:
 
 def is_mode(node: ast.AST) -> bool:
     """Whether a constant is a mode of `open`."""
-    is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
-    return is_text and set(node.value) <= set("rwaxbt+")
+    if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
+        return False
+    return set(node.value) <= set("rwaxbt+")
 
 
 def test_files_are_written_and_read_in_one_encoding_whatever_the_locale() -> None:

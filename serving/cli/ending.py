@@ -67,9 +67,10 @@ def say_error(message: str) -> None:
 
 def discard_unwritable(stream: TextIO | None) -> None:
     """Throw away what cannot be written, which the interpreter would try and complain about at its end."""
+    if stream is None:
+        return
     try:
-        if stream:
-            stream.flush()
+        stream.flush()
     except OSError:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
