@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from serving.cli.ending import ending, print_anything, say_error, with_flags
+from serving.cli.types import TEXT
 from serving.errors import MakemoreError
 
 
@@ -80,6 +81,9 @@ class LazyGroup(click.Group):
                 f"'{cmd_name}' needs the package {error.name}: "
                 f"pip install 'makemore[{target.extra}]'"
             ) from error
+        for parameter in command.params:
+            if parameter.type is click.STRING:
+                parameter.type = TEXT
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -12,6 +12,7 @@ import click
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
+from serving.cli.types import INT32
 from serving.client import TIMEOUT, Client
 from serving.config import LISTEN
 from serving.credentials import Credentials
@@ -50,8 +51,8 @@ CALLING = (
     *SECURITY,
 )
 CONSTRAINTS = (
-    click.option("--min-length", type=int, help="Shortest string."),
-    click.option("--max-length", type=int, help="Longest string.  [default: the model's]"),
+    click.option("--min-length", type=INT32, help="Shortest string."),
+    click.option("--max-length", type=INT32, help="Longest string.  [default: the model's]"),
     click.option("--novel", is_flag=True, help="No string of the training part."),
     click.option(
         "--exclude",

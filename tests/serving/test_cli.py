@@ -90,7 +90,7 @@ def test_no_strings_at_all_are_not_asked_for(command: str) -> None:
     """In the API 0 is as good as unset, and would give what nobody meant."""
     result = CliRunner().invoke(main, [command, "--address", "127.0.0.1:1", "-n", "0"])
     assert result.exit_code == 2
-    assert "'-n': 0 is not in the range x>=1" in result.output
+    assert "'-n': 0 is not in the range 1<=x<=" in result.output
 
 
 def test_generate_keeps_constraints_and_tells_all_as_json(address: str, tmp_path: Path) -> None:

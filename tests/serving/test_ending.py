@@ -72,6 +72,12 @@ def test_a_usage_error_is_one_line_of_the_same_form(arguments: list[str], line: 
         (["generate", "--tls-certificate", "x", "--tls-key", "y"], "--tls-ca: is needed where"),
         (["status", "--interval", "0"], "--interval: must be a number"),
         (["train", "--split", "1/2"], "--split: '1/2' is not of the form"),
+        (["health", "--service", "a\udce9"], "invalid value for '--service': it is not UTF-8"),
+        (["serve", "--listen", "a\udce9:1"], "invalid value for '--listen': it is not UTF-8"),
+        (["generate", "--forbid", "a\udce9"], "invalid value for '--forbid': it is not UTF-8"),
+        (["next", "a\udce9"], "invalid value for 'PREFIXES...': it is not UTF-8"),
+        (["generate", "--top-k", "9999999999"], "invalid value for '--top-k': 9,999,999,999 is"),
+        (["generate", "--seed", "-1"], "invalid value for '--seed': -1 is not from 0 to"),
         (["inspect", "missing"], "DATA: missing: there is no such file"),
     ],
 )
@@ -85,6 +91,14 @@ def test_a_setting_is_named_as_its_flag(arguments: list[str], line: str) -> None
 def test_a_setting_from_the_environment_is_named_as_its_flag() -> None:
     result = CliRunner(env={"MAKEMORE_SERVE_MAX_QUEUE": "-1"}).invoke(main, ["serve"])
     assert result.output.startswith("error: --max-queue: must be a number from")
+
+
+def test_letters_of_other_scripts_are_arguments_in_any_locale() -> None:
+    status, line = run(
+        "serve", "--listen", "கொ", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0"
+    )
+    assert status == 2
+    assert line.startswith("error: --listen: 'கொ' is not host:port")
 
 
 GENERATE = main.get_command(click.Context(main), "generate")
