@@ -14,8 +14,11 @@ def memory_left(root: Path = ROOT, membership: Path = MEMBERSHIP) -> int:
     """
     try:
         folder = root / _own(membership.read_text(encoding="ascii"))
-        most, now = (int((folder / f"memory.{name}").read_text()) for name in ("max", "current"))
-        cached = _cached((folder / "memory.stat").read_text())
+        most, now = (
+            int((folder / f"memory.{name}").read_text(encoding="ascii"))
+            for name in ("max", "current")
+        )
+        cached = _cached((folder / "memory.stat").read_text(encoding="ascii"))
     except (OSError, ValueError):  # no container, or one without a limit, which says "max"
         return sys.maxsize
     return max(most - now + cached, 0)

@@ -8,6 +8,7 @@ import grpc
 
 from serving.addresses import is_loopback
 from serving.errors import InvalidArgument
+from serving.text_files import read_lines
 
 
 @dataclass(frozen=True)
@@ -55,18 +56,15 @@ class Credentials:
             raise InvalidArgument(
                 "token_file", "needs tls_ca: else the token could be read on the way"
             )
-        words = (_content("token_file", self.token_file) or b"").split()
+        lines = read_lines(self.token_file, "token_file")
+        words = [word for line in lines for word in line.text.split()]
         if (
             len(words) not in (1, 2)
-            or not _can_be_sent(words[-1])
-            or words[-1].startswith(b"sha256:")
+            or not (words[-1].isascii() and words[-1].isprintable())
+            or words[-1].startswith("sha256:")
         ):
             raise InvalidArgument("token_file", f"{self.token_file} does not have one token")
-        return (("authorization", f"Bearer {words[-1].decode('ascii')}"),)
-
-
-def _can_be_sent(token: bytes) -> bool:
-    return token.isascii() and token.decode("ascii").isprintable()
+        return (("authorization", f"Bearer {words[-1]}"),)
 
 
 def why_not_connected(message: str) -> str:

@@ -78,7 +78,7 @@ def restrict() -> None:
         (resource.RLIMIT_NOFILE, 16),
     ):
         resource.setrlimit(kind, (most, most))
-    with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
         file.write("1000")  # should memory be short, this process goes first
 
 

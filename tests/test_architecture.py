@@ -127,3 +127,37 @@ def test_a_command_that_calls_a_server_needs_nothing_of_the_servers(command: str
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def has_encoding(call: ast.Call) -> bool:
+    """Whether a call that opens a text file says in which encoding; True for other calls."""
+    name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+    given = {keyword.arg for keyword in call.keywords}
+    if name in ("read_text", "write_text"):
+        # `files.write_text(path, text)` is ours, and always writes UTF-8.
+        is_ours = name == "write_text" and len(call.args) == 2
+        return is_ours or "encoding" in given
+    values = [*call.args, *(keyword.value for keyword in call.keywords)]
+    modes = [ast.literal_eval(value) for value in values if is_mode(value)]
+    is_method = isinstance(call.func, ast.Attribute)  # `Run.open(path)` opens no file
+    if name != "open" or (is_method and call.args and not modes):
+        return True
+    return bool(modes and "b" in modes[0]) or "encoding" in given
+
+
+def is_mode(node: ast.AST) -> bool:
+    """Whether a constant is a mode of `open`."""
+    if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
+        return False
+    return set(node.value) <= set("rwaxbt+")
+
+
+def test_files_are_written_and_read_in_one_encoding_whatever_the_locale() -> None:
+    paths = [path for path in SOURCES if not path.is_relative_to(ROOT / "tests")]
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in paths
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and not has_encoding(node)
+    ]
+    assert found == []

@@ -8,6 +8,7 @@ import numpy as np
 from serving.engine.sampling import Float64
 from serving.engine.session import OrtSession
 from serving.engine.stepping import StepSession, initial_states
+from serving.quoting import shown
 from trainer.data.batches import Part
 from trainer.evaluate import string_nlls
 from trainer.export import graph
@@ -51,7 +52,7 @@ def standing(run: Run) -> Standing:
     manifest = bare_manifest(run.config, model)
     session = OrtSession(graph.with_manifest(graph.trace(model.for_export()), manifest))
     return Standing(
-        name=str(run.path),
+        name=shown(str(run.path)),
         architecture=run.config.architecture,
         part=name,
         per_character=float(nlls.sum() / part.characters),

@@ -1,16 +1,16 @@
 """Errors of the trainer that a person is meant to read.
 
 MakemoreError (serving.errors)
- ├─ DataError      the data file: what is wrong with it, and on which line
+ ├─ DataError      a data file: the flag that names it, what is wrong with it, and on which line
  ├─ RunError       a run's folder: not there, already there, truncated, of another kind
  └─ ExportRefused  the exported graph does not match the model, or nothing can be published
 """
 
-from serving.errors import MakemoreError
+from serving.errors import InvalidArgument, MakemoreError
 
 
-class DataError(MakemoreError):
-    """The training data cannot be used."""
+class DataError(InvalidArgument):
+    """A data file cannot be used; `field` is the setting that names it."""
 
 
 class RunError(MakemoreError):

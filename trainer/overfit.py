@@ -32,7 +32,9 @@ def first_strings(dataset: Dataset, n: int) -> Dataset:
     """A dataset whose train and dev parts are both the first `n` distinct strings of all parts."""
     everything = dict.fromkeys(s for part in PARTS for s in dataset.parts[part])
     if len(everything) < n:
-        raise DataError(f"there are {len(everything):,} distinct strings, fewer than {n:,}")
+        raise DataError(
+            "overfit", f"there are {len(everything):,} distinct strings, fewer than {n:,}"
+        )
     chosen = tuple(list(everything)[:n])
     about: dict[str, Any] = {**dataset.about, "overfit": n}
     about["strings"] = {"train": n, "dev": n, "test": 0}

@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from trainer.diagnostics import Floats, layer_statistics, principal_plane, saturation
 
 mpl.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
+# Characters of the data are labels: no `$` may begin a formula.
+mpl.rcParams.update({"text.parse_math": False, "text.usetex": False})
 
 WIDTH = 9.0
 MOST = 40

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from serving.engine.reference import generate
 from serving.engine.sampling import SamplingParameters
+from serving.quoting import shown
 from trainer.config import RunConfig
 from trainer.data.dataset import Dataset
 from trainer.data.split import PARTS
@@ -32,4 +33,4 @@ def draw(
 
 def table(texts: Sequence[str], dataset: Dataset) -> list[str]:
     """Lines that show each string with its mark."""
-    return [f"  {mark(text, dataset):<5}  {text}" for text in texts]
+    return [f"  {mark(text, dataset):<5}  {shown(text)}" for text in texts]

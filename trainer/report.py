@@ -13,7 +13,9 @@ from matplotlib.figure import Figure
 
 from trainer import diagnostics, files, plots
 from trainer.data.split import PARTS
-from trainer.inside import Inside
+from trainer.errors import RunError
+from trainer.inside import Inside, look_inside
+from trainer.run import Run
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222 }
@@ -41,9 +43,22 @@ class Section:
     shown: Figure | str
 
 
-def write(inside: Inside) -> None:
-    """Put the report into the run's folder."""
-    files.write_text(inside.run.path / "report.html", page(inside))
+def write(run: Run) -> Inside:
+    """Look into a run and put the report into its folder.
+
+    Raises:
+        RunError: the report could not be made or written, whatever the reason.
+    """
+    path = run.path / "report.html"
+    try:
+        inside = look_inside(run)
+        files.write_text(path, page(inside))
+    except RunError:
+        raise
+    except Exception as error:  # a library's: what it could not draw is data
+        reason = " ".join(str(error).split()) or "no reason was given"
+        raise RunError(f"cannot write {path}: {type(error).__name__}: {reason}") from error
+    return inside
 
 
 def page(inside: Inside) -> str:

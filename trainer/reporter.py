@@ -75,7 +75,7 @@ class BarReporter(PlainReporter):
             TextColumn("loss {task.fields[loss]:.3f}  dev {task.fields[dev]:.4f}"),
             TextColumn("{task.fields[speed]:,.0f} char/s"),
             TimeRemainingColumn(),
-            console=Console(highlight=False),
+            console=Console(highlight=False, markup=False, emoji=False),
         )
         self.task = self.progress.add_task(
             "train",
@@ -102,7 +102,7 @@ class BarReporter(PlainReporter):
 
     def say(self, text: str) -> None:
         """Print above the bar."""
-        self.progress.console.print(text, markup=False, soft_wrap=True)
+        self.progress.console.print(text, soft_wrap=True)
 
     def close(self) -> None:
         """Take the bar away."""

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from trainer.errors import RunError
+from trainer.files import naming_failures
 from trainer.models.base import CharModel
 from trainer.reporter import PlainReporter
 
@@ -16,7 +17,7 @@ class TensorBoardReporter:
     """Passes on what it is told, and writes the figures to a folder that TensorBoard reads.
 
     Raises:
-        RunError: the package is not installed.
+        RunError: the package is not installed, or the folder cannot be written.
     """
 
     def __init__(self, inner: PlainReporter, folder: Path) -> None:
@@ -27,7 +28,9 @@ class TensorBoardReporter:
                 "--tensorboard needs the package tensorboard: pip install 'makemore[tensorboard]'"
             ) from None
         self.inner = inner
-        self.writer: Any = SummaryWriter(str(folder))
+        self.folder = folder
+        with naming_failures(folder):
+            self.writer: Any = SummaryWriter(str(folder))
 
     def stepped(self, step: int, loss: Tensor, characters: int) -> None:
         """See Reporter."""
@@ -48,6 +51,9 @@ class TensorBoardReporter:
         self.inner.say(text)
 
     def close(self) -> None:
-        """Write what is left."""
-        self.writer.close()
+        """Write what is left; what cannot be written does not fail the training."""
+        try:
+            self.writer.close()
+        except OSError as error:
+            self.say(f"warning: cannot write {self.folder}: {error.strerror}")
         self.inner.close()

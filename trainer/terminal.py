@@ -5,6 +5,8 @@ from typing import Any
 
 import plotext
 
+from serving.quoting import shown
+
 SIZE = (78, 18)
 
 
@@ -20,7 +22,7 @@ def scatter(points: Mapping[str, tuple[float, float]], title: str, is_log: bool 
     figure = _blank(title, is_log)
     figure.scatter([x for x, _ in points.values()], [y for _, y in points.values()])
     for name, (x, y) in points.items():
-        figure.text(f" {name}", x, y)
+        figure.text(f" {shown(name)}", x, y)
     return _text(figure)
 
 

@@ -7,14 +7,17 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
+from typing import Any
 
 import click
 
+from serving.cli.ending import ending, print_anything, say_error, with_flags
+from serving.cli.types import TEXT
 from serving.errors import MakemoreError
-from serving.quoting import printable
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,9 @@ class LazyGroup(click.Group):
                 f"'{cmd_name}' needs the package {error.name}: "
                 f"pip install 'makemore[{target.extra}]'"
             ) from error
+        for parameter in command.params:
+            if parameter.type is click.STRING:
+                parameter.type = TEXT
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -93,11 +99,25 @@ class LazyGroup(click.Group):
         except MakemoreError as error:
             for handler in logging.getLogger().handlers:  # whose lines come before the last
                 handler.flush()
-            click.echo(f"error: {printable(str(error), kept=chr(10))}", err=True)
+            command = ctx.invoked_subcommand and self.get_command(ctx, ctx.invoked_subcommand)
+            say_error(with_flags(error, command or None))
             ctx.exit(error.exit_status)
 
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """Parse the command line and run; ends the process unless `standalone_mode` is off."""
+        print_anything()
+        run: Callable[..., Any] = super().main
+        if not standalone_mode:
+            return run(*args, standalone_mode=False, **extra)
+        with ending():
+            status = run(*args, standalone_mode=False, **extra)
+        sys.exit(status if isinstance(status, int) else 0)
 
-@click.group(cls=LazyGroup, context_settings={"auto_envvar_prefix": "MAKEMORE"})
+
+SETTINGS = {"auto_envvar_prefix": "MAKEMORE", "help_option_names": ["-h", "--help"]}
+
+
+@click.group(cls=LazyGroup, context_settings=SETTINGS)
 @click.version_option(version("makemore"))
 def main() -> None:
     """Train character-level models on lines of text, and serve them over gRPC.

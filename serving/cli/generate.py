@@ -8,8 +8,10 @@ import click
 
 from makemore.v1 import generation_service_pb2 as pb
 from serving.cli.options import CALLING, CONSTRAINTS, all_of, connected, constraints_of, json_line
+from serving.cli.types import INT32, UINT64
 from serving.client import Client
-from serving.limits import MAX_N
+from serving.limits import MAX_N, MAX_STREAM_N
+from serving.quoting import shown
 
 WHY: dict[int, str] = {
     pb.SHORTFALL_REASON_SPACE_EXHAUSTED: "there are no more such strings",
@@ -20,18 +22,26 @@ WHY: dict[int, str] = {
 
 @click.command("generate")
 @click.option("--prefix", default="", help="What each string begins with.")
-@click.option("-n", type=click.IntRange(1), default=10, show_default=True, help="How many.")
+@click.option(
+    "-n", type=click.IntRange(1, MAX_STREAM_N), default=10, show_default=True, help="How many."
+)
 @click.option("--temperature", type=float, help="0 for the most likely.  [default: the model's]")
-@click.option("--top-k", type=int, help="Draw among the k likeliest.  [default: the model's]")
+@click.option("--top-k", type=INT32, help="Draw among the k likeliest.  [default: the model's]")
 @click.option("--top-p", type=float, help="Draw among the likeliest that make up this much.")
 @click.option("--min-p", type=float, help="Draw among those this times as likely as the best.")
-@click.option("--seed", type=int, help="The same seed gives the same strings.  [default: random]")
+@click.option(
+    "--seed",
+    type=UINT64,
+    help="The same seed gives the same strings.  [default: random]",
+)
 @click.option("--unique", is_flag=True, help="No string twice.")
 @click.option("--complete", is_flag=True, help="Only strings that the model itself ends.")
 @click.option("--exact", is_flag=True, help="Keep the model's proportions: draw again, not mask.")
-@click.option("--max-attempts", type=int, help="How often one string is drawn at most.")
+@click.option("--max-attempts", type=INT32, help="How often one string is drawn at most.")
 @all_of(CONSTRAINTS)
-@click.option("--start-index", default=0, help="Of the first string; goes on with a --seed.")
+@click.option(
+    "--start-index", type=INT32, default=0, help="Of the first string; goes on with a --seed."
+)
 @click.option(
     "--show-seed",
     is_flag=True,
@@ -52,7 +62,7 @@ def command(address: str, timeout: float, as_json: bool, show_seed: bool, **give
         if show_seed:
             click.echo(f"model {origin.model}, seed {origin.seed}", err=True)
         for sample in samples:
-            click.echo(json_line(sample, **origin._asdict()) if as_json else sample.text)
+            click.echo(json_line(sample, **origin._asdict()) if as_json else shown(sample.text))
 
 
 class Origin(NamedTuple):

@@ -6,11 +6,15 @@ from typing import Any
 import click
 
 from serving.cli.options import CALLING, all_of, connected, json_line
+from serving.cli.types import INT32
+from serving.quoting import shown
 
 
 @click.command("next")
 @click.argument("prefixes", nargs=-1, required=True)
-@click.option("--top", default=10, show_default=True, help="How many characters; 0 for all.")
+@click.option(
+    "--top", type=INT32, default=10, show_default=True, help="How many characters; 0 for all."
+)
 @click.option("--json", "as_json", is_flag=True, help="A JSON object a line.")
 @all_of(CALLING)
 def command(
@@ -25,4 +29,6 @@ def command(
             continue
         click.echo(f"{prefix!r}:")
         for one in distribution.characters:
-            click.echo(f"  {one.character or 'end':<4} {100 * math.exp(one.log_prob):6.2f} %")
+            click.echo(
+                f"  {shown(one.character) or 'end':<4} {100 * math.exp(one.log_prob):6.2f} %"
+            )

@@ -1,6 +1,8 @@
 """Options that the commands which call a server share."""
 
+import codecs
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,10 +12,13 @@ import click
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
+from serving.cli.types import INT32
 from serving.client import TIMEOUT, Client
 from serving.config import LISTEN
 from serving.credentials import Credentials
 from serving.errors import NoServer
+from serving.quoting import shown_json
+from serving.text_files import read_lines
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -46,12 +51,12 @@ CALLING = (
     *SECURITY,
 )
 CONSTRAINTS = (
-    click.option("--min-length", type=int, help="Shortest string."),
-    click.option("--max-length", type=int, help="Longest string.  [default: the model's]"),
+    click.option("--min-length", type=INT32, help="Shortest string."),
+    click.option("--max-length", type=INT32, help="Longest string.  [default: the model's]"),
     click.option("--novel", is_flag=True, help="No string of the training part."),
     click.option(
         "--exclude",
-        type=click.File(encoding="utf-8", lazy=True),
+        type=click.Path(path_type=Path),
         help="File of strings that are not wanted, one a line.",
     ),
     click.option("--pattern", help="Regular expression that each whole string matches."),
@@ -80,7 +85,7 @@ def constraints_of(given: dict[str, Any]) -> dict[str, Any]:
         "min_length": given.pop("min_length"),
         "max_length": given.pop("max_length"),
         "novelty": "NOVELTY_NOT_IN_TRAINING" if given.pop("novel") else None,
-        "exclude": [line for line in excluded.read().splitlines() if line] if excluded else None,
+        "exclude": [line.text for line in read_lines(excluded, "exclude")] if excluded else None,
         "pattern": given.pop("pattern"),
         "suffix": given.pop("suffix"),
         "contains": given.pop("contains"),
@@ -97,7 +102,8 @@ def json_line(message: Message, **more: Any) -> str:
         more: what comes before its fields.
     """
     fields = MessageToDict(message, always_print_fields_with_no_presence=True)
-    return json.dumps(more | fields, ensure_ascii=False)
+    is_utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"  # else other escapes would get in
+    return shown_json(json.dumps(more | fields, ensure_ascii=not is_utf8))
 
 
 @contextmanager

@@ -2,38 +2,54 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, TextIO
+from pathlib import Path
+from typing import Any
 
 import click
 
 from makemore.v1 import generation_service_pb2 as pb
 from serving.cli.options import CALLING, all_of, connected, json_line
+from serving.quoting import shown
+from serving.text_files import read_lines
 
 BINS = 20
 WIDTH = 50
 
 
 @click.command("score")
-@click.argument("file", type=click.File(encoding="utf-8", lazy=True))
+@click.argument("file", type=click.Path(path_type=Path))
 @click.option("--characters", is_flag=True, help="Each character's log-probability too.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON object a line instead of a table.")
 @all_of(CALLING)
-def command(file: TextIO, address: str, timeout: float, as_json: bool, **asked: Any) -> None:
+def command(file: Path, address: str, timeout: float, as_json: bool, **asked: Any) -> None:
     """Tell how likely a model finds the lines of FILE, - for standard input; draw a histogram.
 
-    Empty lines are left out.
+    Blank lines are left out, and blanks around a line.
     """
-    texts = [line for line in file.read().splitlines() if line]
+    texts = [line.text for line in read_lines(file, "file", allow_controls=True)]
     with connected(address, timeout) as client:
         scores = client.score(texts, **asked)
     for text, score in zip(texts, scores, strict=True):
-        click.echo(json_line(score, text=text) if as_json else f"{shown(score)}  {text}")
+        click.echo(json_line(score, text=text) if as_json else row(score, text))
     bits = [s.bits_per_character for s in scores if s.status == pb.SCORE_STATUS_OK]
     if bits and not as_json:
         click.echo("\n".join(["", *histogram(bits)]), err=True)
 
 
-def shown(score: pb.TextScore) -> str:
+def row(score: pb.TextScore, text: str) -> str:
+    """A score and its text; below it, each character's log-probability if they were asked for."""
+    line = f"{columns(score)}  {shown(text)}"
+    if not score.characters:
+        return line
+    names = [f"'{c}'" if c.isspace() else shown(c) for c in text]
+    parts = (
+        f"{name} {log_prob:.3f}"
+        for name, log_prob in zip([*names, "end"], score.characters, strict=True)
+    )
+    return f"{line}\n{'':>26}{'  '.join(parts)}"
+
+
+def columns(score: pb.TextScore) -> str:
     """A score in columns: log-probability, bits a character, percentile."""
     if score.status != pb.SCORE_STATUS_OK:
         reason = pb.ScoreStatus.Name(score.status).removeprefix("SCORE_STATUS_")

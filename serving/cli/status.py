@@ -23,6 +23,7 @@ from serving.observe.glance import (
     server_glance,
 )
 from serving.observe.reading import Look, look_at
+from serving.quoting import shown
 
 METRICS: Final = "127.0.0.1:9090"
 TIMEOUT: Final = 5.0
@@ -46,7 +47,7 @@ HIGH: Final = 0.8
 def command(listed: Sequence[str], interval: float, once: bool) -> None:
     """Show running servers at a glance until Ctrl-C; they need --metrics-listen."""
     checks.real("interval", interval, 0.1, 3600.0)
-    console = Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     looks, errors = look_at_all(listed)
     shown = screen(looks, {}, "since the start", errors)
     if once:
@@ -151,9 +152,9 @@ def model_table(models: Sequence[ModelGlance], period: str) -> Table:
     )
     for one in models:
         made.add_row(
-            *(one.name, one.architecture, one.digest[:8], bar(one.rows, one.capacity)),
-            *(f"{one.rows:,.0f}/{one.capacity:,.0f}", seconds(one.waiting)),
-            *(f"{one.strings:,.0f}", f"{one.characters:,.0f}"),
+            *map(shown, (one.name, one.architecture, one.digest[:8])),
+            *(bar(one.rows, one.capacity), f"{one.rows:,.0f}/{one.capacity:,.0f}"),
+            *(seconds(one.waiting), f"{one.strings:,.0f}", f"{one.characters:,.0f}"),
             *(seconds(one.step_median), seconds(one.step_high)),
             "-" if one.cached is None else f"{one.cached:.0%}",
         )
@@ -168,9 +169,9 @@ def method_table(methods: Sequence[MethodGlance], period: str) -> Table:
     for one in methods:
         errors = ", ".join(f"{code} {rate:,.1f}/s" for code, rate in one.errors.items())
         made.add_row(
-            *(one.name, f"{one.calls:,.1f}", f"{one.in_flight:,.0f}"),
+            *(shown(one.name), f"{one.calls:,.1f}", f"{one.in_flight:,.0f}"),
             *(seconds(one.median), seconds(one.high)),
-            Text(errors, style="red") if errors else "-",
+            Text(shown(errors), style="red") if errors else "-",
         )
     return made
 

@@ -6,13 +6,16 @@ from typing import Any
 import click
 
 from serving.cli.options import CALLING, CONSTRAINTS, all_of, connected, constraints_of, json_line
+from serving.cli.types import INT32
+from serving.limits import MAX_N
+from serving.quoting import shown
 
 
 @click.command("top")
 @click.option("--prefix", default="", help="What each string begins with.")
-@click.option("-n", type=click.IntRange(1), default=10, show_default=True, help="How many.")
+@click.option("-n", type=click.IntRange(1, MAX_N), default=10, show_default=True, help="How many.")
 @all_of(CONSTRAINTS)
-@click.option("--max-expansions", type=int, help="Prefixes to look at.  [default: 20,000]")
+@click.option("--max-expansions", type=INT32, help="Prefixes to look at.  [default: 20,000]")
 @click.option("--json", "as_json", is_flag=True, help="The whole answer as a JSON object.")
 @all_of(CALLING)
 def command(address: str, timeout: float, as_json: bool, **given: Any) -> None:
@@ -24,7 +27,7 @@ def command(address: str, timeout: float, as_json: bool, **given: Any) -> None:
         click.echo(json_line(response))
         return
     for string in response.strings:
-        click.echo(f"{100 * math.exp(string.log_prob):8.4f} %  {string.text}")
+        click.echo(f"{100 * math.exp(string.log_prob):8.4f} %  {shown(string.text)}")
     click.echo(f"together {100 * response.mass_covered:.2f} %", err=True)
     if not response.complete:
         click.echo("not all were found; see --max-expansions and --timeout", err=True)

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from makemore.v1 import generation_service_pb2 as pb
 from serving.cli import COMMANDS, main
+from serving.client import Client
 from serving.config import parse_size
 from serving.errors import InvalidArgument
 
@@ -79,7 +81,7 @@ def test_generate_says_plainly_when_no_server_is_running() -> None:
 def test_a_bad_argument_is_one_line_and_status_2(address: str) -> None:
     result = CliRunner().invoke(main, ["generate", "--address", address, "--prefix", "E"])
     assert result.exit_code == 2
-    assert result.output.startswith("error: prefix: the character 'E'")
+    assert result.output.startswith("error: --prefix: the character 'E'")
     assert result.output.count("\n") == 1
 
 
@@ -88,7 +90,7 @@ def test_no_strings_at_all_are_not_asked_for(command: str) -> None:
     """In the API 0 is as good as unset, and would give what nobody meant."""
     result = CliRunner().invoke(main, [command, "--address", "127.0.0.1:1", "-n", "0"])
     assert result.exit_code == 2
-    assert "'-n': 0 is not in the range x>=1" in result.output
+    assert "'-n': 0 is not in the range 1<=x<=" in result.output
 
 
 def test_generate_keeps_constraints_and_tells_all_as_json(address: str, tmp_path: Path) -> None:
@@ -191,6 +193,49 @@ def test_score_prints_a_line_a_string_and_a_histogram(address: str) -> None:
         main, ["score", "--address", address, "--json", "-"], input="anna\n"
     )
     assert json.loads(as_json.stdout)["status"] == "SCORE_STATUS_OK"
+
+
+def test_score_prints_each_characters_log_probability(address: str) -> None:
+    asked = ["score", "--address", address, "--characters", "-"]
+    result = CliRunner().invoke(main, asked, input="anna\nA\n")
+    assert result.exit_code == 0
+    score, characters, unknown = result.stdout.splitlines()
+    found = re.findall(r"(\w+) (-\d+\.\d{3})", characters)
+    assert [name for name, _ in found] == ["a", "n", "n", "a", "end"]
+    assert sum(float(value) for _, value in found) == pytest.approx(
+        float(score.split()[0]), abs=0.01
+    )
+    assert "unknown character" in unknown
+
+
+def test_json_is_json_where_standard_output_is_not_utf8(address: str) -> None:
+    runner = CliRunner(charset="latin-1")
+    asked = ["score", "--address", address, "--json", "-"]
+    result = runner.invoke(main, asked, input="日é😀\n".encode())
+    assert result.exit_code == 0
+    assert json.loads(result.stdout_bytes)["text"] == "日é😀"
+
+
+@pytest.mark.parametrize("command", ["score", "next"])
+def test_what_standard_output_cannot_encode_is_escaped(address: str, command: str) -> None:
+    runner = CliRunner(charset="latin-1")
+    given = ["-"] if command == "score" else ["a", "--top", "1"]
+    result = runner.invoke(main, [command, "--address", address, *given], input="日é\n".encode())
+    assert result.exit_code == 0
+    if command == "score":
+        assert result.stdout.endswith("\\u65e5é\n")
+
+
+def test_what_a_server_sends_does_not_steer_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    sent = pb.GenerateResponse(samples=[pb.Sample(text="a\x1b[2J\nb\u202e")])
+    monkeypatch.setattr(Client, "generate", lambda *_, **__: sent)
+    asked = ["generate", "--address", address, "-n", "1"]
+    assert CliRunner().invoke(main, asked).stdout == "a\\x1b[2J\\nb\\u202e\n"
+    as_json = CliRunner().invoke(main, [*asked, "--json"]).stdout
+    assert "\u202e" not in as_json
+    assert json.loads(as_json)["text"] == "a\x1b[2J\nb\u202e"
 
 
 def test_next_prints_the_likeliest_characters(address: str) -> None:

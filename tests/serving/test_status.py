@@ -79,7 +79,7 @@ def test_where_no_server_is_it_says_so_in_one_line() -> None:
 def test_an_interval_out_of_range_is_refused_by_name() -> None:
     assert status("--interval", "0") == (
         2,
-        "error: interval: must be a number from 0.1 to 3600, not 0.0\n",
+        "error: --interval: must be a number from 0.1 to 3600, not 0.0\n",
     )
 
 

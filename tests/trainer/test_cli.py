@@ -1,7 +1,10 @@
 """The trainer's commands as a person types them."""
 
+import re
 import sys
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click import ClickException
@@ -11,9 +14,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from serving.cli import main
 from trainer.cli import demo
 from trainer.models import MODELS
+from trainer.reporter import BarReporter, PlainReporter
 from trainer.run import Run
 from trainer.train import leaderboard
 
+SAY = PlainReporter.say  # which other tests do without
 SMALL = ["--steps", "4", "--evaluate-every", "2", "--hidden", "8", "--embedding", "8"]
 
 
@@ -97,13 +102,13 @@ def test_bad_input_is_one_line_status_2_and_leaves_nothing(
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--steps", "0"], "steps: must be from 1"),
-        (["--learning-rate", "nan"], "learning_rate: must be a number"),
+        (["--steps", "0"], "error: --steps: must be from 1"),
+        (["--learning-rate", "nan"], "--learning-rate: must be a number"),
         (["--dropout", "1"], "dropout: must be a number from 0 to 0.95"),
         (["--alpha", "1"], "alpha: 'lstm' has no such knob"),
         (["--split", "1/2/3"], "split: 1/2/3 is not three shares"),
         (["--model", "gan"], "'gan' is not one of"),
-        (["--dev", "missing.txt"], "missing.txt: there is no such file"),
+        (["--dev", "missing.txt"], "error: --dev: missing.txt: there is no such file"),
         (["--dev", "missing.txt", "--split", "80/10/10"], "leave out --split"),
         (["--backward", "manual"], "manual is written for --model mlp"),
     ],
@@ -149,6 +154,69 @@ def test_all_architectures_are_trained_in_turn(
     result = makemore("train", "--model", "all", "--data", names, "--steps", "2")
     assert result.exit_code == 0
     assert {path.name for path in Path("runs/all").iterdir()} == set(few)
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        ("trainer.plots.bigram_map", "ValueError: no font"),
+        ("trainer.report.look_inside", "ValueError: no font"),
+        ("trainer.files.write_text", "ValueError: no font"),
+    ],
+)
+def test_a_report_that_fails_is_a_warning_of_a_finished_training(
+    monkeypatch: pytest.MonkeyPatch, names: Path, broken: str, reason: str
+) -> None:
+    module, _, name = broken.rpartition(".")
+    real = getattr(import_module(module), name)
+
+    def failing(*given: Any) -> Any:
+        if broken.endswith("write_text") and given[0].name != "report.html":
+            return real(*given)
+        raise ValueError("no font")
+
+    monkeypatch.setattr(broken, failing)
+    result = makemore("train", "--model", "bigram", "--data", names)
+    assert result.exit_code == 0
+    assert result.stderr == f"warning: cannot write runs/bigram/report.html: {reason}\n"
+    assert "next: makemore export" in result.stdout
+    assert "report.html" not in result.stdout
+
+
+@pytest.mark.parametrize("charset", ["latin-1", "cp1252", "ascii"])
+def test_samples_that_a_locale_lacks_do_not_end_a_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, charset: str
+) -> None:
+    monkeypatch.setattr(PlainReporter, "say", SAY)
+    (tmp_path / "tamil.txt").write_text(
+        "".join(f"கொ{c}\n" for c in "கசடதபறஞணநமனய"), encoding="utf-8"
+    )
+    asked = ["train", "--data", "tamil.txt", *SMALL]
+    result = CliRunner(charset=charset).invoke(main, asked)
+    assert result.exit_code == 0, result.exception
+    assert charset == "ascii" or re.search(r"new +(\\u0b[0-9a-f]{2})+", result.output)
+    resumed = CliRunner(charset=charset).invoke(main, ["train", "--resume"])
+    assert resumed.exit_code == 0
+
+
+def test_samples_on_a_terminal_are_the_strings_themselves(
+    capsys: pytest.CaptureFixture[str], runs: dict[str, Run]
+) -> None:
+    run = runs["bigram"]
+    reporter = BarReporter(run.config, run.dataset())
+    try:
+        reporter.say("  new    a:on:b :ok: [red]c[/red] 1234 'x'")
+    finally:
+        reporter.close()
+    assert "  new    a:on:b :ok: [red]c[/red] 1234 'x'\n" in capsys.readouterr().out
+
+
+def test_tensorboard_that_cannot_be_written_is_one_line(names: Path) -> None:
+    makemore("train", "--data", names, *SMALL)
+    Path("runs/lstm/tensorboard").touch()
+    result = makemore("train", "--resume", "--tensorboard")
+    assert result.exit_code == 2
+    assert result.stderr == "error: cannot write runs/lstm/tensorboard: File exists\n"
 
 
 def test_tensorboard_gets_the_figures(names: Path) -> None:

@@ -20,6 +20,7 @@ from trainer.data.dataset import DataConfig
 from trainer.data.split import Shares
 from trainer.errors import ExportRefused
 from trainer.evaluate import evaluate
+from trainer.export.card import code
 from trainer.export.export import export
 from trainer.export.parity import Difference, score_stepwise
 from trainer.models import MODELS
@@ -284,3 +285,17 @@ def test_the_metrics_are_those_of_the_best_weights(repository: Path, runs: dict[
     assert manifest.metrics["test"] == score.to_dict()
     best = min(row["dev_nll"] for row in run.rows(run.metrics))
     assert manifest.metrics["dev"]["nll"] == pytest.approx(best, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("text", "span"),
+    [
+        ("ab|c", "`ab|c`"),
+        ("a`b", "``a`b``"),
+        ("`a``", "``` `a`` ```"),
+        (" a", "`  a `"),
+        ("a\nb\u202e", "`a\\nb\\u202e`"),
+    ],
+)
+def test_data_in_a_card_is_no_markdown(text: str, span: str) -> None:
+    assert code(text) == span

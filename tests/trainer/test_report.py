@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from serving.cli import main
 from trainer import report
 from trainer.data.dataset import DataConfig
+from trainer.errors import RunError
 from trainer.inside import look_inside
 from trainer.models import MODELS
 from trainer.run import Run
@@ -60,3 +61,32 @@ def test_text_from_the_data_cannot_become_markup(tmp_path: Path) -> None:
     run, dataset = new_run(tmp_path / "run", "bigram", DataConfig(path), {}, {})
     train(run, dataset, resume=False, is_terminal=False)
     assert "<b>" not in report.page(look_inside(run))
+
+
+ODD = "$_^{}\\%&<>#~`|\"'*[]:@é்𝔘\u200d\ue000"
+
+
+def test_characters_of_the_data_are_no_formulas(tmp_path: Path) -> None:
+    path = tmp_path / "odd.txt"
+    path.write_text("".join(f"{a}{b}$$x^\n" for a in ODD for b in "$_ab"), encoding="utf-8")
+    run, dataset = new_run(
+        tmp_path / "run", "rnn", DataConfig(path), {"hidden": 4, "embedding": 4},
+        {"steps": 2, "threads": 1, "sample_every": 0},
+    )  # fmt: skip
+    train(run, dataset, resume=False, is_terminal=False)
+    assert len(re.findall("<img", report.page(report.write(run)))) >= 8
+
+
+def test_a_report_that_fails_is_one_error_that_names_the_file(
+    monkeypatch: pytest.MonkeyPatch, runs: dict[str, Run]
+) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("no\nfont")
+
+    monkeypatch.setattr("trainer.plots.bigram_map", broken)
+    run = runs["bigram"]
+    path = re.escape(str(run.path / "report.html"))
+    with pytest.raises(RunError, match=f"^cannot write {path}: ValueError: no font$"):
+        report.write(run)
+    result = CliRunner().invoke(main, ["diagnose", "--run", str(run.path)])
+    assert (result.exit_code, result.output.count("\n")) == (2, 1)

@@ -7,7 +7,6 @@ import click
 from trainer import report
 from trainer.cli.options import run_option
 from trainer.diagnostics import layer_statistics
-from trainer.inside import look_inside
 from trainer.run import Run
 
 
@@ -15,8 +14,7 @@ from trainer.run import Run
 @run_option
 def command(run: Path) -> None:
     """Look into a trained network: write its report.html, and print what is miscalibrated."""
-    inside = look_inside(Run.open(run))
-    report.write(inside)
+    inside = report.write(Run.open(run))
     for name, values in inside.activations.items():
         found = layer_statistics(values)
         click.echo(

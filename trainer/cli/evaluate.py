@@ -40,4 +40,4 @@ def check_known(strings: tuple[str, ...], config: RunConfig, data: Path) -> None
         try:
             config.vocabulary.encode(string)
         except UnknownCharacter as error:
-            raise DataError(f"{data}: '{string}': {error.description}") from None
+            raise DataError("data", f"{data}: '{string}': {error.description}") from None

@@ -5,7 +5,9 @@ from pathlib import Path
 import click
 
 from serving.engine.sampling import SamplingParameters, random_seed
-from serving.vocabulary import normalise
+from serving.errors import InvalidArgument
+from serving.quoting import shown
+from serving.vocabulary import UnknownCharacter, normalise
 from trainer import preview
 from trainer.cli.options import run_option
 from trainer.run import Run
@@ -28,5 +30,8 @@ def command(
     opened = Run.open(run)
     seed = random_seed() if seed is None else seed
     parameters = SamplingParameters(temperature, top_k, seed)
-    texts = preview.draw(opened.load_model(), opened.config, n, parameters, normalise(prefix))
-    click.echo("\n".join(preview.table(texts, opened.dataset()) if mark else texts))
+    try:
+        texts = preview.draw(opened.load_model(), opened.config, n, parameters, normalise(prefix))
+    except UnknownCharacter as error:
+        raise InvalidArgument("prefix", error.description) from None
+    click.echo("\n".join(preview.table(texts, opened.dataset()) if mark else map(shown, texts)))

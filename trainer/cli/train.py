@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from serving.quoting import printable
 from trainer import report
 from trainer.cli.options import (
     MODEL_FLAGS,
@@ -19,8 +20,8 @@ from trainer.config import knobs_of
 from trainer.data.batches import Part
 from trainer.data.dataset import DataConfig, Dataset
 from trainer.data.split import Shares
+from trainer.errors import RunError
 from trainer.evaluate import evaluate
-from trainer.inside import look_inside
 from trainer.models import MODELS
 from trainer.overfit import verdict
 from trainer.presets import PRESETS, Preset
@@ -126,11 +127,20 @@ def train_one(
     workers.stop()
     if workers.is_first:
         print_leaderboard(opened, dataset)
-        report.write(look_inside(opened))
-        click.echo(f"what it looks like inside: {path / 'report.html'}")
+        write_report(opened)
         conclude(path, finished)
         if "overfit" in dataset.about:
             judge_overfit(opened, dataset)
+
+
+def write_report(run: Run) -> None:
+    """Write the report; the training is finished without it, too."""
+    try:
+        report.write(run)
+    except RunError as error:
+        click.echo(f"warning: {printable(str(error))}", err=True)
+    else:
+        click.echo(f"what it looks like inside: {run.path / 'report.html'}")
 
 
 def conclude(path: Path, finished: bool) -> None:

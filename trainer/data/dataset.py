@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from serving.quoting import shown
 from serving.vocabulary import Vocabulary
 from trainer.data.lines import Lines, check_trainable, read_lines, read_some_lines
 from trainer.data.split import PARTS, RULE, Shares, assign
@@ -80,7 +81,7 @@ def load(config: DataConfig) -> Dataset:
     """
     lines = read_lines(config.path)
     held_out = {
-        part: read_some_lines(path)
+        part: read_some_lines(path, part)
         for part, path in (("dev", config.dev), ("test", config.test))
         if path
     }
@@ -90,7 +91,7 @@ def load(config: DataConfig) -> Dataset:
     parts = _split(lines, config, set().union(*parts.values())) | parts
     for part in ("train", "dev"):
         if not parts[part]:
-            raise DataError(f"{config.path}: no string is left for the {part} part")
+            raise DataError("data", f"{config.path}: no string is left for the {part} part")
     return Dataset({part: parts[part] for part in PARTS}, _about(lines, config, parts))
 
 
@@ -113,10 +114,12 @@ def _split(lines: Lines, config: DataConfig, held_out: set[str]) -> dict[str, tu
 def _about(lines: Lines, config: DataConfig, parts: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     distinct = len(set(lines.strings))
     explicit = {
-        part: path.name for part, path in (("dev", config.dev), ("test", config.test)) if path
+        part: shown(path.name)
+        for part, path in (("dev", config.dev), ("test", config.test))
+        if path
     }
     return {
-        "name": lines.path.stem,
+        "name": shown(lines.path.stem),
         "sha256": lines.sha256,
         "lines": len(lines.strings),
         "blank_lines": lines.blank,
@@ -139,4 +142,6 @@ def save(dataset: Dataset, folder: Path) -> None:
 
 def restore(folder: Path, about: Mapping[str, Any]) -> Dataset:
     """The parts that `save` kept."""
-    return Dataset({part: read_lines(folder / f"{part}.txt").strings for part in PARTS}, about)
+    return Dataset(
+        {part: read_lines(folder / f"{part}.txt", "run").strings for part in PARTS}, about
+    )

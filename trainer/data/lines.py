@@ -1,34 +1,17 @@
 """Reading a text file, one thing a line, and refusing what cannot be trained on."""
 
 import hashlib
-import unicodedata
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.vocabulary import normalise
+from serving.errors import InvalidArgument
+from serving.quoting import control_character
+from serving.text_files import Line, name_of, read_bytes, split_lines
 from trainer.errors import DataError
 
 MAX_CHARACTERS = 512
 MAX_ALPHABET = 4096
 MIN_DISTINCT = 10
-
-# Bidirectional overrides and isolates reorder what is shown, and spaces without width hide in it; no
-# name needs them. Joiners (U+200C, U+200D) are part of how some scripts are written.
-_HIDDEN = {
-    *map(chr, range(0x202A, 0x202F)),
-    *map(chr, range(0x2066, 0x206A)),
-    *"\u200b\u2060\ufeff",
-}
-_NAMES = {
-    "\0": "NUL",
-    "\t": "TAB",
-    "\v": "VERTICAL TAB",
-    "\f": "FORM FEED",
-    "\r": "CARRIAGE RETURN",
-    "\x1b": "ESCAPE",
-    "\x7f": "DELETE",
-}
 
 
 @dataclass(frozen=True)
@@ -41,21 +24,24 @@ class Lines:
     sha256: str
 
 
-def read_lines(path: Path) -> Lines:
+def read_lines(path: Path, field: str = "data") -> Lines:
     """Read and check a UTF-8 file.
+
+    Args:
+        path: the file.
+        field: the name of the setting that has the path, for errors.
 
     Raises:
         DataError: it cannot be read, or a line of it cannot be used; names the line.
     """
     try:
-        content = path.read_bytes()
-    except IsADirectoryError:
-        raise DataError(f"{path} is a folder; give a text file with one thing a line") from None
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no such file") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-    strings = list(_checked(path, content))
+        content = read_bytes(path, field)
+        lines = split_lines(content, path, field)
+    except InvalidArgument as error:
+        raise DataError(field, error.description) from None
+    for line in lines:
+        _check(path, line, field)
+    strings = [line.text for line in lines]
     return Lines(
         path=path,
         strings=tuple(s for s in strings if s),
@@ -64,52 +50,39 @@ def read_lines(path: Path) -> Lines:
     )
 
 
-def read_some_lines(path: Path) -> Lines:
+def read_some_lines(path: Path, field: str = "data") -> Lines:
     """As `read_lines`; raises DataError for a file that has none, too."""
-    lines = read_lines(path)
+    lines = read_lines(path, field)
     if not lines.strings:
-        raise DataError(f"{path} is empty; give a text file with one thing a line")
+        raise DataError(field, f"{name_of(path)} is empty; give a text file with one thing a line")
     return lines
 
 
 def check_trainable(path: Path, distinct: set[str]) -> None:
     """Raise DataError unless the strings are enough, and of few enough characters, to train on."""
     if not distinct:
-        raise DataError(f"{path} is empty; give a text file with one thing a line")
+        raise DataError("data", f"{name_of(path)} is empty; give a text file with one thing a line")
     if len(distinct) < MIN_DISTINCT:
         raise DataError(
-            f"{path} has {len(distinct)} distinct lines; at least {MIN_DISTINCT} are needed to "
-            "train and to measure"
+            "data",
+            f"{name_of(path)} has {len(distinct)} distinct lines; at least {MIN_DISTINCT} are needed to "
+            "train and to measure",
         )
     if (alphabet := len(set().union(*distinct))) > MAX_ALPHABET:
         raise DataError(
-            f"{path} has an alphabet of {alphabet:,} characters; at most {MAX_ALPHABET:,} can be "
-            "learned (is it text, one thing a line?)"
+            "data",
+            f"{name_of(path)} has an alphabet of {alphabet:,} characters; at most {MAX_ALPHABET:,} can be "
+            "learned (is it text, one thing a line?)",
         )
 
 
-def _checked(path: Path, content: bytes) -> Iterator[str]:
-    """Each line normalised; byte order marks and line ends of other systems are dropped."""
-    lines = content.removesuffix(b"\n").split(b"\n")
-    for number, line in enumerate(lines if content else [], start=1):
-        try:
-            text = line.removesuffix(b"\r").decode()
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"{path}, line {number}: not UTF-8 (byte 0x{line[error.start]:02X} at position "
-                f"{error.start}); convert the file first"
-            ) from None
-        text = normalise(text.strip(" \t\ufeff"))
-        if len(text) > MAX_CHARACTERS:
-            raise DataError(
-                f"{path}, line {number}: {len(text):,} characters; a line may have at most "
-                f"{MAX_CHARACTERS}"
-            )
-        for character in text:
-            if unicodedata.category(character) in ("Cc", "Zl", "Zp") or character in _HIDDEN:
-                name = _NAMES.get(character) or unicodedata.name(character, "without a name")
-                raise DataError(
-                    f"{path}, line {number}: holds the control character {name} "
-                    f"(U+{ord(character):04X}); remove it"
-                )
-        yield text.strip()
+def _check(path: Path, line: Line, field: str) -> None:
+    """Raise DataError for a line that cannot be trained on."""
+    where = f"{name_of(path)}, line {line.number}"
+    if len(line.text) > MAX_CHARACTERS:
+        raise DataError(
+            field,
+            f"{where}: {len(line.text):,} characters; a line may have at most {MAX_CHARACTERS}",
+        )
+    if found := control_character(line.text):
+        raise DataError(field, f"{where}: holds {found}; remove it")

@@ -1,8 +1,10 @@
 """The model card: a published version's README.md, written from its manifest alone."""
 
+import re
 from typing import Any
 
 from serving.manifest import Manifest
+from serving.quoting import shown
 
 PARTS = ("train", "dev", "test")
 
@@ -21,7 +23,7 @@ A character-level language model of the architecture `{manifest.architecture}` w
     makemore serve --repository exported_models
     makemore generate --model {manifest.name}@{version} --prefix "" -n 10
 
-Alphabet ({len(manifest.alphabet)} characters): `{"".join(manifest.alphabet)}`
+Alphabet ({len(manifest.alphabet)} characters): {code("".join(manifest.alphabet))}
 
 Longest string: {manifest.max_length} characters. Any program that keeps the step-graph contract, format
 version {manifest.format_version}, can run `model.onnx`; its manifest is inside the file.
@@ -34,7 +36,7 @@ Negative log-likelihood in nats per predicted character, ends of strings include
 
 ## Data
 
-`{data["name"]}`: {data["lines"]:,} lines, {data["distinct"]:,} distinct; split {shares}.
+{code(data["name"])}: {data["lines"]:,} lines, {data["distinct"]:,} distinct; split {shares}.
 Source: {data["source"]}. SHA-256 of the file: `{data["sha256"]}`.
 
 `known.u64` holds 64-bit fingerprints of the training strings ({manifest.extra["fingerprint"]}), not the
@@ -53,6 +55,14 @@ largest difference {manifest.parity["max_abs_logit"]:.2g} in a logit,
 {manifest.parity["max_abs_log_probability"]:.2g} in a log-probability
 (at most {manifest.parity["tolerance"]:g} is let through).
 """
+
+
+def code(text: str) -> str:
+    """Data as a code span, in which Markdown has no meaning: its fence is longer than any in the text."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    pad = " " if text.startswith(("`", " ")) or text.endswith(("`", " ")) else ""
+    fence = "`" * (longest + 1)
+    return f"{fence}{pad}{shown(text)}{pad}{fence}"
 
 
 def _metrics_table(manifest: Manifest) -> str:
