@@ -67,7 +67,7 @@ def is_local(address: str) -> bool:
 
 
 def check_target(field: str, address: str) -> None:
-    """Raise InvalidArgument unless each port of a client's target is possible; gRPC takes it modulo 65,536."""
+    """Refuse a client's target with an impossible port, which gRPC would take modulo 65,536."""
     target = _Target.parse(address)
     if target.scheme == "unix":
         _check_unix_path(field, address, target.path)
@@ -105,6 +105,18 @@ def split(field: str, address: str) -> tuple[str, int]:
 def joined(host: str, port: int) -> str:
     """The address again."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def with_port(address: str, port: int) -> str:
+    """An address that a server listens on, with the port that is bound; a Unix socket has none."""
+    is_unix = _Target.parse(address).scheme == "unix"
+    return address if is_unix else f"{address.rpartition(':')[0]}:{port}"
+
+
+def check_listen(field: str, address: str) -> None:
+    """Raise InvalidArgument unless a server can listen there: on host:port or unix:path."""
+    if unix_path(field, address) is None:
+        split(field, address)
 
 
 def unix_path(field: str, address: str) -> str | None:
