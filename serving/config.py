@@ -24,7 +24,7 @@ class ServerConfig:
 
     Attributes:
         repository: the folder of published models.
-        listen: host:port; port 0 takes a free one.
+        listen: host:port, of which every address is bound, or unix:path; port 0 takes a free one.
         default_model: what a request without a model means; empty for the only one there is.
         max_rows: strings that one model runs at once, 2 to 4,096.
         threads: of onnxruntime, for each model; 1 is best for small ones.
@@ -74,7 +74,7 @@ class ServerConfig:
     observe: ObserveConfig = field(default_factory=ObserveConfig)
 
     def __post_init__(self) -> None:
-        addresses.split("listen", self.listen)
+        addresses.check_listen("listen", self.listen)
         self.placement  # noqa: B018 - built to be checked
         checks.whole("prefix_cache", self.tree_bytes, 0, 2**40)
         if self.tree_bytes and self.device != CPU:
@@ -113,11 +113,6 @@ class ServerConfig:
         if self.prefix_cache is None:
             return PREFIX_CACHE if self.device == CPU else 0
         return self.prefix_cache
-
-    @property
-    def host(self) -> str:
-        """The host part of `listen`."""
-        return self.listen.rpartition(":")[0]
 
     @property
     def tls(self) -> TlsFiles | None:

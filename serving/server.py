@@ -9,6 +9,7 @@ from importlib import import_module
 
 import grpc
 
+from serving.addresses import with_port
 from serving.api.caller import Callers
 from serving.api.health import NOT_SERVING, SERVING, HealthServicer
 from serving.api.layers import Layers
@@ -17,9 +18,9 @@ from serving.api.shield import messages, shielded
 from serving.api.transport import Transport
 from serving.config import PROCESS, THREAD, ServerConfig
 from serving.engine.protocols import Engines
-from serving.errors import Unavailable
 from serving.heap import keep_trimmed
 from serving.host import Host
+from serving.listening import claimed, refusal
 from serving.observe.observation import Observation
 from serving.observe.writing import leave_at_once
 from serving.options import server_options
@@ -48,7 +49,7 @@ class Server:
     """Serves a repository over gRPC. Building it does nothing; `start` does.
 
     Attributes:
-        port: the port that is bound, once `start` has returned.
+        port: the port that is bound, once `start` has returned; 0 on a Unix socket.
         failure: why an engine had failed when the server stopped; empty if none had.
     """
 
@@ -102,13 +103,13 @@ class Server:
     def _bind(self, server: grpc.aio.Server) -> int:
         listen, tls = self.config.listen, self.config.tls
         credentials = server_credentials(tls) if tls else grpc.insecure_server_credentials()
-        try:
-            return server.add_secure_port(listen, credentials)
-        except RuntimeError:
-            raise Unavailable(
-                f"cannot listen on {listen}: the port is in use, or not ours to take; "
-                "choose another with --listen"
-            ) from None
+        with claimed("listen", listen, self.config.is_shared) as found:
+            for address in found:
+                try:
+                    port = server.add_secure_port(address, credentials)
+                except RuntimeError:  # taken since it was claimed
+                    raise refusal("listen", listen, f"{address} cannot be bound") from None
+        return 0 if address.startswith("unix:") else port
 
     def _build(self) -> grpc.aio.Server:
         tokens = Tokens(self.config.token_file) if self.config.token_file else None
@@ -125,6 +126,11 @@ class Server:
         add_services(layers, self.host, self._health, config.forbidden, config.ahead)
         server.add_generic_rpc_handlers((layers,))
         return server
+
+    @property
+    def address(self) -> str:
+        """The address that is served, with the port that is bound."""
+        return with_port(self.config.listen, self.port)
 
     @property
     def summary(self) -> str:

@@ -5,25 +5,25 @@ import logging
 import multiprocessing
 import os
 import signal
-import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import FrameType
 
+from serving import addresses
 from serving.config import ServerConfig
-from serving.errors import MakemoreError, Unavailable
+from serving.errors import InvalidArgument, MakemoreError
+from serving.listening import reserved
 from serving.observe.logs import configure
 from serving.server import AT_ONCE_SIGNAL, Server, run
 
 log = logging.getLogger(__name__)
 
 
-def serve(config: ServerConfig, count: int, announce: Callable[[str, int], None]) -> int:
+def serve(config: ServerConfig, count: int, announce: Callable[[str, str], None]) -> int:
     """Serve with `count` processes until SIGTERM or SIGINT; the exit status.
 
     When one of them ends by itself, the others are stopped, and the status is not 0.
@@ -31,14 +31,18 @@ def serve(config: ServerConfig, count: int, announce: Callable[[str, int], None]
     Args:
         config: how each of them serves.
         count: how many.
-        announce: called with the models' names and the port once all of them serve.
+        announce: called with the models' names and the address once all of them serve.
 
     Raises:
+        InvalidArgument: the address is a Unix socket, which processes cannot share.
         Unavailable: the port cannot be bound.
     """
+    if addresses.unix_path("listen", config.listen) is not None:
+        raise InvalidArgument("workers", "must be 1 with a Unix socket, which cannot be shared")
     context = multiprocessing.get_context("spawn")
-    with reserved(config) as port:
-        shared = replace(config, listen=f"{config.host}:{port}", is_shared=True)
+    with reserved("listen", config.listen) as port:
+        address = addresses.with_port(config.listen, port)
+        shared = replace(config, listen=address, is_shared=True)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which they inherit, until they can heed it
         ours, theirs = zip(*(context.Pipe(duplex=False) for _ in range(count)), strict=True)
         configs = [replace(shared, observe=config.observe.of_worker(i)) for i in range(count)]
@@ -53,7 +57,7 @@ def serve(config: ServerConfig, count: int, announce: Callable[[str, int], None]
         names = [_heard(end) for end in ours]
         if all(names):
             signal.signal(signal.SIGHUP, lambda number, frame: tell(processes, number))
-            announce(names[0], port)
+            announce(names[0], address)
             wait([process.sentinel for process in processes])
             if not stopping.is_set():
                 tell_ended(processes)
@@ -63,27 +67,6 @@ def serve(config: ServerConfig, count: int, announce: Callable[[str, int], None]
         for process in processes:
             process.join()
     return max(abs(process.exitcode or 0) for process in processes)
-
-
-@contextmanager
-def reserved(config: ServerConfig) -> Iterator[int]:
-    """Hold a port that only sockets which share it can be bound to; its number."""
-    host, _, port = config.listen.rpartition(":")
-    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
-    address = (host.strip("[]"), int(port))
-    try:
-        with socket.socket(family) as alone, socket.socket(family) as holder:
-            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            alone.bind(address)  # fails if anyone has it, sharing or not
-            address = alone.getsockname()[:2]
-            alone.close()
-            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            holder.bind(address)
-            yield address[1]
-    except OSError as error:
-        raise Unavailable(
-            f"cannot listen on {config.listen}: {error.strerror}; choose another with --listen"
-        ) from None
 
 
 def tell_ended(processes: Sequence[BaseProcess]) -> None:

@@ -41,7 +41,10 @@ def setting(flag: str, help: str) -> Callable[[F], F]:
     help="Folder of published models.",
 )
 @click.option(
-    "--listen", default=LISTEN, show_default=True, help="host:port; port 0 for a free one."
+    "--listen",
+    default=LISTEN,
+    show_default=True,
+    help="host:port or unix:path; port 0 for a free one.",
 )
 @click.option("--default-model", default="", help="Model of requests that name none.")
 @setting("--max-rows", "Strings a model runs at once.")
@@ -116,11 +119,11 @@ def command(
         **given,
     )
 
-    def announce(names: str, port: int) -> None:
-        say(f"serving {names} on {config.host}:{port}")
+    def announce(names: str, address: str) -> None:
+        say(f"serving {names} on {address}")
 
     if workers == 1:
-        asyncio.run(run(config, lambda server: announce(server.summary, server.port)))
+        asyncio.run(run(config, lambda server: announce(server.summary, server.address)))
     else:
         click.get_current_context().exit(serve(config, workers, announce))
 

@@ -9,16 +9,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
-from socket import AF_INET, AF_INET6, SHUT_RDWR
-from socketserver import TCPServer
+from socket import SHUT_RDWR, socket
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
 
-from serving import addresses
-from serving.errors import Unavailable
+from serving import addresses, listening
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -55,38 +53,35 @@ class Endpoint:
             "/metrics": make_wsgi_app(registry),
             **{path: page_of(check) for path, check in checks.items()},
         }
-        self._server: _Server | None = None
+        self._servers: list[_Server] = []
 
     @property
     def address(self) -> str:
         """host:port that is bound."""
-        return addresses.joined(addresses.split("metrics_listen", self.listen)[0], self.port)
+        return addresses.with_port(self.listen, self.port)
 
     def start(self) -> None:
-        """Bind the address and answer from now on.
+        """Bind every address that the host has and answer from now on.
 
         Raises:
-            Unavailable: it cannot be bound.
+            Unavailable: one of them cannot be bound.
         """
-        try:
-            self._server = _Server(*addresses.split("metrics_listen", self.listen))
-        except OSError as error:
-            raise Unavailable(
-                f"cannot listen on {self.listen}: {error.strerror}; choose another "
-                "with --metrics-listen"
-            ) from None
-        self._server.set_app(self._route)
-        self.port = int(self._server.server_port)
-        serve = partial(
-            self._server.serve_forever, poll_interval=0.2
-        )  # the longest that a stop takes
-        threading.Thread(target=serve, name="metrics", daemon=True).start()
+        room = threading.BoundedSemaphore(MOST)
+        for bound in listening.listen("metrics_listen", self.listen):
+            server = _Server(bound, room)
+            server.set_app(self._route)
+            self.port = int(server.server_port)
+            self._servers.append(server)
+            serve = partial(
+                server.serve_forever, poll_interval=0.2
+            )  # the longest that a stop takes
+            threading.Thread(target=serve, name="metrics", daemon=True).start()
 
     def stop(self) -> None:
         """Answer no more."""
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
+        for server in self._servers:
+            server.shutdown()
+            server.server_close()
 
     def _route(self, environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
         page = self._pages.get(environ["PATH_INFO"])
@@ -117,16 +112,14 @@ class _Handler(WSGIRequestHandler):
 
 
 class _Server(ThreadingWSGIServer):
-    def __init__(self, host: str, port: int) -> None:
-        self.address_family = AF_INET6 if ":" in host else AF_INET
-        self._room = threading.BoundedSemaphore(MOST)
+    def __init__(self, bound: socket, room: threading.BoundedSemaphore) -> None:
+        self._room = room
         self._begun: dict[Any, float] = {}
-        super().__init__((host, port), _Handler)
-
-    def server_bind(self) -> None:
-        """Without looking up the host's name, for which HTTPServer asks the network."""
-        TCPServer.server_bind(self)
-        self.server_name, self.server_port = map(str, self.server_address[:2])  # type: ignore
+        super().__init__(bound.getsockname()[:2], _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = bound
+        # Not by server_bind, which asks the network for the host's name.
+        self.server_name, self.server_port = map(str, bound.getsockname()[:2])  # type: ignore
         self.setup_environ()
 
     def process_request(self, request: Any, client_address: Any) -> None:
