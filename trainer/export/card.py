@@ -3,6 +3,7 @@
 from typing import Any
 
 from serving.manifest import Manifest
+from trainer.evaluate import labelled
 
 PARTS = ("train", "dev", "test")
 
@@ -56,10 +57,9 @@ largest difference {manifest.parity["max_abs_logit"]:.2g} in a logit,
 
 
 def _metrics_table(manifest: Manifest) -> str:
-    rows = {manifest.architecture: manifest.metrics, **manifest.metrics["baselines"]}
     lines = ["| | train | dev | test |", "|---|---|---|---|"]
-    for name, scores in rows.items():
-        label = name if name == manifest.architecture else f"baseline: {name}"
+    metrics = manifest.metrics
+    for label, scores in labelled(manifest.architecture, metrics, metrics["baselines"]):
         lines.append(f"| {label} | {' | '.join(_figure(scores.get(part)) for part in PARTS)} |")
     return "\n".join(lines)
 
