@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 MODEL = lstm
 DATA =
 RUN = runs/$(MODEL)
-NAME = names
+NAME =
 REPOSITORY = exported_models
 LISTEN = 127.0.0.1:50051
 PREFIX =
@@ -41,8 +41,8 @@ demo: $(STAMP) ## train for a minute, export, serve, and ask for ten names
 train: $(STAMP) ## train MODEL=lstm [DATA=file] [RUN=runs/lstm] [ARGS='--steps 500']
 	$(BIN)/makemore train --model $(MODEL) --run $(call quoted,$(RUN)) $(if $(DATA),--data $(call quoted,$(DATA))) $(ARGS)
 
-export: $(STAMP) ## export MODEL=lstm [RUN=runs/lstm] [NAME=names] to REPOSITORY=exported_models
-	$(BIN)/makemore export --run $(call quoted,$(RUN)) --name $(call quoted,$(NAME)) --repository $(call quoted,$(REPOSITORY)) $(ARGS)
+export: $(STAMP) ## export MODEL=lstm [RUN=runs/lstm] [NAME=lstm, as RUN is] to REPOSITORY=exported_models
+	$(BIN)/makemore export --run $(call quoted,$(RUN)) $(if $(NAME),--name $(call quoted,$(NAME))) --repository $(call quoted,$(REPOSITORY)) $(ARGS)
 
 serve: $(STAMP) ## serve REPOSITORY=exported_models on LISTEN=127.0.0.1:50051
 	$(BIN)/makemore serve --repository $(call quoted,$(REPOSITORY)) --listen $(LISTEN) $(DEFAULT) $(ARGS)

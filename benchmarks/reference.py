@@ -55,8 +55,8 @@ class Look:
 
 
 def model(vocabulary: Vocabulary, longest: int) -> Transformer:
-    """Makemore's default: 4 layers, 4 heads, 64 wide, no dropout."""
-    config = TransformerConfig(layers=4, heads=4, embedding=64, dropout=0.0)
+    """Makemore's default: 4 layers, 4 heads, 64 wide, no dropout of any kind."""
+    config = TransformerConfig(layers=4, heads=4, embedding=64, dropout=0.0, token_dropout=0.0)
     return Transformer(config, len(vocabulary), longest)
 
 

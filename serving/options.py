@@ -46,6 +46,10 @@ OPTIONS: Final[dict[str, int]] = {
     # As many calls as a model has rows by default. Streams that are reset at once still count until they
     # are cleaned up, which is what stops a rapid reset.
     "grpc.max_concurrent_streams": 256,
+    # Calls that have come and wait for the event loop, while it is busy or the machine is. By default grpc
+    # cancels some of them from the thousandth on; it is the server that refuses, and says why.
+    "grpc.server.max_pending_requests": MAX_CALLS,
+    "grpc.server.max_pending_requests_hard_limit": MAX_CALLS,
     # A connection costs a descriptor and up to 4 MB of the kernel's memory if it reads nothing.
     "grpc.max_allowed_incoming_connections": 1024,
     # A peer that connects and says nothing, or takes its time over TLS, is gone after this.

@@ -1,8 +1,9 @@
 """How well a model predicts strings: exact over a whole part, beside what simple guesses reach."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +13,8 @@ from serving.engine.sampling import Float64
 from trainer.data.batches import IGNORED, Part
 from trainer.models.base import CharModel
 from trainer.models.bigram import Bigram, BigramConfig
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -79,3 +82,12 @@ def baselines(train: Part, parts: dict[str, Part], size: int) -> dict[str, dict[
         "unigram": {name: table_score(surprise, part) for name, part in parts.items()},
         "bigram": {name: evaluate(bigram, part) for name, part in parts.items()},
     }
+
+
+def labelled(architecture: str, own: T, guesses: Mapping[str, T]) -> list[tuple[str, T]]:
+    """Rows of a table of scores: the model's own, then the baselines, labelled as such.
+
+    A baseline can have the name of the model's architecture: a bigram is compared with a bigram.
+    """
+    baseline_rows = [(f"baseline: {name}", scores) for name, scores in guesses.items()]
+    return [(architecture, own), *baseline_rows]

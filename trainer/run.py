@@ -11,7 +11,7 @@ updates.jsonl    one JSON object a look at an update
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,11 @@ class Run:
         self.metrics = path / "metrics.jsonl"
         self.updates = path / "updates.jsonl"
 
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.path.absolute().name
+
     @classmethod
     def create(cls, path: Path, config: RunConfig, dataset: Dataset, overwrite: bool) -> "Run":
         """A new run's folder with its configuration and data.
@@ -70,8 +75,7 @@ class Run:
             _make_room(path, overwrite)
         save(dataset, path / "data")
         run = cls(path, config)
-        text = json.dumps(config.to_dict(), indent=2, ensure_ascii=False)
-        files.write_text(path / "config.json", text + "\n")
+        run._write_config()
         return run
 
     @classmethod
@@ -86,6 +90,18 @@ class Run:
             raise RunError(f"{path / 'config.json'} cannot be read: {error}") from None
         except RunError as error:
             raise RunError(f"{path / 'config.json'}: {error}") from None
+
+    def _write_config(self) -> None:
+        text = json.dumps(self.config.to_dict(), indent=2, ensure_ascii=False)
+        files.write_text(self.path / "config.json", text + "\n")
+
+    def lengthen(self, steps: int) -> None:
+        """Let a resumed training go on to a larger number of steps, with its patience restored."""
+        last = self.load(self.last, self.config.build_model())
+        self.save(self.last, {**last, "stale": 0})
+        training = replace(self.config.training, steps=steps)
+        self.config = replace(self.config, training=training)
+        self._write_config()
 
     def dataset(self) -> Dataset:
         """The strings that the run was made with."""

@@ -1,5 +1,6 @@
 """Training a model from a data file to a finished run."""
 
+import shlex
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from trainer.config import RunConfig, knobs_of, resolve
 from trainer.data.batches import Part
 from trainer.data.dataset import DataConfig, Dataset, load
 from trainer.environment import prepare
-from trainer.evaluate import baselines, evaluate
+from trainer.evaluate import baselines, evaluate, labelled
 from trainer.loop import Reporter, count, fit
 from trainer.overfit import TRAINING_FLAGS as BY_HEART
 from trainer.overfit import first_strings
@@ -100,21 +101,36 @@ def train(
         training.load_state_dict(run.load(run.last, training.model))
     if training.workers.is_first:
         run.rewind(training.step)
-    bar = is_terminal and not training.model.counted
+    bar = is_terminal and not training.model.counted and not training.is_finished
     reporter: Reporter
     reporter = reporter_for(config, dataset, training.step, bar, training.workers.is_first)
     if tensorboard:
         reporter = TensorBoardReporter(reporter, tensorboard)
     try:
         with stopping_on_signals(reporter.say) as is_stopping:
-            if training.model.counted:
-                if not training.best_step and training.best_nll == float("inf"):
-                    count(training, run, parts, reporter)
-                return True
-            fit(training, run, parts, reporter, is_stopping)
+            if training.is_finished:
+                reporter.say(already_finished(training, run.path))
+            elif training.model.counted:
+                count(training, run, parts, reporter)
+            else:
+                fit(training, run, parts, reporter, is_stopping)
             return training.is_finished
     finally:
         reporter.close()
+
+
+def already_finished(training: Training, path: Path) -> str:
+    """A line that says why there was nothing to resume, and how to train for longer."""
+    if training.model.counted:
+        return f"{path} is finished: its parameters were counted. Nothing was trained."
+    step, steps = training.step, training.config.steps
+    how = f"it took its {steps:,} steps"
+    if step < steps:
+        how = f"it stopped at step {step:,} of {steps:,}, as the dev NLL no longer improved"
+    again = ("makemore", "train", "--resume", "--run", str(path), "--steps", str(2 * step))
+    return (
+        f"{path} is finished: {how}. Nothing was trained. To train for longer: {shlex.join(again)}"
+    )
 
 
 @contextmanager
@@ -145,10 +161,10 @@ def leaderboard(run: Run, dataset: Dataset) -> list[str]:
     """Lines with the exact NLL of every part beside the baselines, for a person."""
     parts = tensors(dataset, run.config)
     model = run.load_model()
-    rows = {run.config.architecture: {name: evaluate(model, part) for name, part in parts.items()}}
-    rows |= baselines(parts["train"], parts, len(run.config.vocabulary))
+    own = {name: evaluate(model, part) for name, part in parts.items()}
+    guesses = baselines(parts["train"], parts, len(run.config.vocabulary))
     lines = [f"{'NLL, nats per character':<24}{'train':>10}{'dev':>10}{'test':>10}"]
-    for name, scores in rows.items():
+    for name, scores in labelled(run.config.architecture, own, guesses):
         figures = (f"{scores[p].nll:>10.4f}" if len(parts[p]) else f"{'-':>10}" for p in parts)
         lines.append(f"{name:<24}{''.join(figures)}")
     return lines

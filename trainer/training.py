@@ -38,7 +38,9 @@ class Training:
 
     @property
     def is_finished(self) -> bool:
-        """All steps were taken, or the dev NLL has not improved for too long."""
+        """All steps were taken, or the dev NLL has not improved for too long; or all was counted."""
+        if self.model.counted:
+            return self.best_nll < math.inf
         patience = self.config.patience
         return self.step >= self.config.steps or (patience > 0 and self.stale >= patience)
 

@@ -25,6 +25,9 @@ _STATUS = re.compile(rb"grpc-status[\x01\x02](\d{1,2})")
 class RawCalls:
     """A connection on which one request is made again and again; a context manager.
 
+    Attributes:
+        pongs: pings that the server has answered.
+
     Args:
         address: host:port of the server.
         method: full name, such as `/makemore.v1.GenerationService/Generate`.
@@ -48,6 +51,7 @@ class RawCalls:
         self._stream = -1
         self._buffer = bytearray()
         self._taken = 0
+        self.pongs = 0
         # No dynamic table: every header is as it is written.
         settings = SettingsFrame(settings={1: 0, 4: WINDOW})
         self.socket.sendall(
@@ -76,6 +80,10 @@ class RawCalls:
         self._begun[self._stream] = time.perf_counter()
         self.socket.sendall(b"".join(part[:5] + number + part[9:] for part in self._parts))
 
+    def ping(self) -> None:
+        """Ask the server for an answer, which comes after it has received all that was sent before."""
+        self.socket.sendall(PingFrame(0, b"received").serialize())
+
     def statuses(self) -> Iterator[tuple[grpc.StatusCode, float]]:
         """The calls that are over now: the code of each, and the seconds that it took."""
         for kind, flags, stream, payload in self._frames():
@@ -85,7 +93,9 @@ class RawCalls:
                 yield code, time.perf_counter() - self._begun.pop(stream)
             elif kind == SETTINGS and not flags & ACK:
                 self.socket.sendall(SettingsFrame(flags=["ACK"]).serialize())
-            elif kind == PING and not flags & ACK:
+            elif kind == PING and flags & ACK:
+                self.pongs += 1
+            elif kind == PING:
                 self.socket.sendall(PingFrame(0, payload, flags=["ACK"]).serialize())
             elif kind == GOAWAY:
                 raise ConnectionError(f"the server ends it: {payload!r}")

@@ -1,9 +1,11 @@
 """The server's options, seen from a peer that keeps to none of them."""
 
+import select
 import socket
 import struct
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,16 +13,20 @@ from typing import Any
 import grpc
 import pytest
 
+from makemore.v1 import generation_service_pb2 as pb
 from serving.client import Client
 from serving.config import ServerConfig
 from serving.options import MAX_CALLS, MAX_REQUEST, OPTIONS, server_options
+from serving.repository import Model
 from serving.testing import running
 from tests.conftest import COMMITTED
+from tests.fault.raw import RawCalls
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 SETTINGS, PING, GOAWAY = 4, 6, 7
 MAX_STREAMS, WINDOW, MAX_FRAME, MAX_HEADERS = 3, 4, 5, 6
 ENHANCE_YOUR_CALM = 11
+GENERATE = "/makemore.v1.GenerationService/Generate"
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +108,37 @@ def test_what_is_too_large_is_refused_before_it_is_read(
         with pytest.raises(grpc.RpcError) as caught:
             call(content, metadata=metadata, timeout=10, compression=compression)
     assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_calls_that_wait_for_a_busy_event_loop_are_answered_or_refused_and_none_is_cut(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    is_held, is_free = threading.Event(), threading.Event()
+    with ExitStack() as stack:
+        server = stack.enter_context(running(ServerConfig(COMMITTED, "127.0.0.1:0")))
+        stack.callback(is_free.set)
+
+        def hold() -> list[Model]:
+            is_held.set()
+            assert is_free.wait(60)
+            return models()
+
+        models = server.host.models
+        monkeypatch.setattr(server.host, "models", hold)  # called by the loop after a reload
+        server.reload_soon()
+        assert is_held.wait(60)
+        address = f"127.0.0.1:{server.port}"
+        request = pb.GenerateRequest(n=1)
+        every = [stack.enter_context(RawCalls(address, GENERATE, request, 60)) for _ in range(8)]
+        for connection in every:
+            for _ in range(OPTIONS["grpc.max_concurrent_streams"] - 1):
+                connection.call()
+            connection.ping()
+        codes = set()
+        while any(connection.under_way for connection in every):
+            if all(connection.pongs for connection in every):
+                is_free.set()
+            for connection in select.select(every, (), (), 60)[0]:
+                codes |= {code for code, _ in connection.statuses()}
+    assert codes <= {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
+    assert grpc.StatusCode.OK in codes

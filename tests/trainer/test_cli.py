@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click import ClickException
 from click.testing import CliRunner, Result
@@ -13,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from serving.cli import main
 from trainer.cli import demo
+from trainer.evaluate import Score
 from trainer.models import MODELS
 from trainer.reporter import BarReporter, PlainReporter
 from trainer.run import Run
@@ -41,7 +43,7 @@ def test_train_export_sample_and_evaluate_go_hand_in_hand(names: Path) -> None:
     trained = makemore("train", "--data", names, *SMALL)
     assert trained.exit_code == 0
     assert "1,000 lines, 1,000 distinct" in trained.output
-    for row in ("lstm", "uniform", "unigram", "bigram"):
+    for row in ("lstm", "baseline: uniform", "baseline: unigram", "baseline: bigram"):
         assert f"\n{row} " in trained.output
     exported = makemore("export", "--name", "mine")
     assert "published exported_models/mine/1" in exported.output
@@ -125,17 +127,64 @@ def test_a_bad_flag_is_told_and_leaves_nothing(
 def test_a_run_is_resumed_with_its_own_configuration(names: Path) -> None:
     assert makemore("train", "--data", names, *SMALL).exit_code == 0
     assert "already holds a run" in makemore("train", "--data", names).output
-    refused = makemore("train", "--resume", "--steps", "9")
+    refused = makemore("train", "--resume", "--seed", "9")
     assert refused.exit_code == 2
-    assert "leave out --steps" in refused.output
-    by_environment = makemore("train", "--resume", MAKEMORE_TRAIN_STEPS="9")
-    assert "leave out --steps" in by_environment.output
+    assert "leave out --seed" in refused.output
+    by_environment = makemore("train", "--resume", MAKEMORE_TRAIN_SEED="9")
+    assert "leave out --seed" in by_environment.output
     assert (
         "is a run of 'lstm', not 'bigram'"
         in makemore("train", "--resume", "--model", "bigram", "--run", "runs/lstm").output
     )
     assert makemore("train", "--resume").exit_code == 0
     assert makemore("train", "--data", names, "--overwrite", *SMALL).exit_code == 0
+
+
+def test_resuming_a_finished_run_says_so_and_can_train_it_for_longer(
+    names: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PlainReporter, "say", lambda self, text: click.echo(text))
+    assert makemore("train", "--data", names, *SMALL).exit_code == 0
+    before = Path("runs/lstm/last.pt").read_bytes()
+    nothing = makemore("train", "--resume")
+    assert nothing.exit_code == 0
+    assert (
+        "\nruns/lstm is finished: it took its 4 steps. Nothing was trained. "
+        "To train for longer: makemore train --resume --run runs/lstm --steps 8\n"
+    ) in nothing.output
+    assert Path("runs/lstm/last.pt").read_bytes() == before
+
+    refused = makemore("train", "--resume", "--steps", "4")
+    assert refused.exit_code == 2
+    assert "--steps 4: runs/lstm has taken 4 steps already; give more" in refused.output
+    longer = makemore("train", "--resume", "--steps", "8")
+    assert longer.exit_code == 0
+    assert "finished" not in longer.output
+    run = Run.open(Path("runs/lstm"))
+    assert run.config.training.steps == run.progress().steps == 8
+    assert [row["step"] for row in run.rows(run.metrics)] == [2, 4, 6, 8]
+
+
+def test_a_run_that_stopped_early_is_finished_and_can_be_trained_for_longer(
+    names: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PlainReporter, "say", lambda self, text: click.echo(text))
+    monkeypatch.setattr("trainer.loop.evaluate", lambda model, part: Score(3.0, 1, 1))
+    assert makemore("train", "--data", names, *SMALL, "--steps", "90", "--patience", "2").output
+    stopped = "it stopped at step 6 of 90, as the dev NLL no longer improved."
+    assert stopped in makemore("train", "--resume").output
+    longer = makemore("train", "--resume", MAKEMORE_TRAIN_STEPS="91")
+    assert longer.exit_code == 0
+    assert Run.open(Path("runs/lstm")).progress().steps == 10
+
+
+def test_a_counted_run_is_finished_at_once(names: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PlainReporter, "say", lambda self, text: click.echo(text))
+    asked = ("train", "--model", "bigram")
+    assert "finished" not in makemore(*asked, "--data", names).output
+    nothing = makemore(*asked, "--resume")
+    assert "runs/bigram is finished: its parameters were counted." in nothing.output
+    assert "leave out --steps" in makemore(*asked, "--resume", "--steps", "8").output
 
 
 def test_a_preset_is_a_recipe_that_flags_go_before(names: Path) -> None:

@@ -13,21 +13,19 @@ from serving.engine.stepping import initial_states
 from serving.fingerprint import fingerprint
 from serving.graph_check import check
 from serving.graph_operators import OPERATORS
-from serving.manifest import KEY, Manifest
 from serving.repository import load_version
 from tests.conftest import COMMITTED
 from trainer.data.dataset import DataConfig
 from trainer.data.split import Shares
 from trainer.errors import ExportRefused
-from trainer.evaluate import evaluate
 from trainer.export.card import code
 from trainer.export.export import export
-from trainer.export.parity import Difference, score_stepwise
+from trainer.export.parity import Difference
 from trainer.models import MODELS
 from trainer.models.base import States
 from trainer.models.lstm import LSTM
 from trainer.run import Run
-from trainer.train import new_run, tensors, train
+from trainer.train import new_run, train
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -62,23 +60,6 @@ def test_the_file_is_what_the_contract_says(repository: Path, name: str) -> None
 
 
 _ELEMENTS = {"float32": "FLOAT", "int64": "INT64", "int32": "INT32", "bool": "BOOL"}
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_the_files_nll_is_what_its_manifest_says(
-    repository: Path, runs: dict[str, Run], name: str
-) -> None:
-    session = load_version(repository / name / "1").session
-    strings = runs[name].dataset().parts["dev"]
-    encoded = [session.manifest.vocabulary.encode(string) for string in strings]
-    total = 0.0
-    for ids, logits in zip(encoded, score_stepwise(session, encoded, 16), strict=True):
-        rows = logits.astype(float)
-        rows -= np.log(np.exp(rows).sum(axis=1, keepdims=True))
-        total -= rows[np.arange(len(rows)), [*ids, 0]].sum()
-    told = session.manifest.metrics["dev"]
-    assert told["characters"] == sum(len(ids) + 1 for ids in encoded)
-    assert total / told["characters"] == pytest.approx(told["nll"], abs=1e-4)
 
 
 @pytest.mark.parametrize("name", ["transformer", "transformer-modern"])
@@ -274,17 +255,6 @@ def test_the_same_run_exports_the_same_bytes(tmp_path: Path, runs: dict[str, Run
     once, _ = export(runs["lstm"], "m", tmp_path)
     again, _ = export(runs["lstm"], "m", tmp_path)
     assert (once / "model.onnx").read_bytes() == (again / "model.onnx").read_bytes()
-
-
-def test_the_metrics_are_those_of_the_best_weights(repository: Path, runs: dict[str, Run]) -> None:
-    run = runs["lstm"]
-    parts = tensors(run.dataset(), run.config)
-    properties = onnx.load(repository / "lstm" / "1" / "model.onnx").metadata_props
-    manifest = Manifest.parse(next(e.value for e in properties if e.key == KEY))
-    score = evaluate(run.load_model(), parts["test"])
-    assert manifest.metrics["test"] == score.to_dict()
-    best = min(row["dev_nll"] for row in run.rows(run.metrics))
-    assert manifest.metrics["dev"]["nll"] == pytest.approx(best, abs=1e-9)
 
 
 @pytest.mark.parametrize(

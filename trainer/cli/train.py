@@ -1,5 +1,6 @@
 """`makemore train`."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,11 @@ ALL = "all"
     type=click.IntRange(min=1),
     help="Learn so many strings by heart, and tell whether it could.",
 )
-@click.option("--resume", is_flag=True, help="Go on with a run that was cut.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with a run that was cut; with more --steps, also with a finished one.",
+)
 @click.option("--tensorboard", is_flag=True, help="Write figures for TensorBoard, too.")
 @click.option("--overwrite", is_flag=True, help="Replace the run that is there.")
 @flags(MODEL_FLAGS)
@@ -95,7 +100,7 @@ def command(
         others = set(MODEL_FLAGS) - set(knobs_of(each))
         own = {flag: None if flag in others else value for flag, value in given.items()}
         train_one(path / each, each, resume, overwrite, own)
-    click.echo(f"next: makemore compare {path}/*")
+    click.echo(f"next: makemore compare {shlex.quote(str(path))}/*")
 
 
 def model_of_preset(preset: str, model: str | None) -> str:
@@ -112,12 +117,13 @@ def train_one(
     """Train a new run, or go on with one that is there."""
     workers = from_environment()
     workers.start(given["device"] or "cpu")
-    if workers.is_first and not resume:
+    if workers.is_first and resume:
+        check_resumable(Run.open(path), model)
+        lengthen(Run.open(path), given["steps"])
+    elif workers.is_first:
         start(path, model or "lstm", overwrite, given)
     workers.barrier()
     opened = Run.open(path)
-    if resume:
-        check_resumable(opened, model)
     dataset = opened.dataset()
     if workers.is_first:
         click.echo(dataset.summary())
@@ -145,10 +151,11 @@ def write_report(run: Run) -> None:
 
 def conclude(path: Path, finished: bool) -> None:
     """Say how to go on."""
+    run = shlex.quote(str(path))
     if not finished:
-        click.echo(f"stopped early; go on with: makemore train --resume --run {path}", err=True)
+        click.echo(f"stopped early; go on with: makemore train --resume --run {run}", err=True)
         raise SystemExit(INTERRUPTED)
-    click.echo(f"the run is in {path}; next: makemore export --run {path} --name NAME")
+    click.echo(f"the run is in {path}; next: makemore export --run {run}")
 
 
 def judge_overfit(run: Run, dataset: Dataset) -> None:
@@ -180,18 +187,34 @@ def start(path: Path, model: str, overwrite: bool, given: dict[str, Any]) -> Non
 
 
 def check_resumable(run: Run, model: str | None) -> None:
-    """A run keeps its configuration: flags of a resumed one would be ignored, so they are refused."""
+    """A run keeps its configuration but for --steps: flags that would be ignored are refused."""
     if model not in (None, run.config.architecture):
         raise click.UsageError(f"{run.path} is a run of '{run.config.architecture}', not '{model}'")
     given = [
         f"--{name.replace('_', '-')}"
         for name in click.get_current_context().params
-        if name not in ("model", "run", "resume", "tensorboard") and is_given(name)
+        if name not in ("model", "run", "resume", "steps", "tensorboard") and is_given(name)
     ]
     if given:
         raise click.UsageError(
             f"a resumed run keeps its configuration; leave out {', '.join(given)}"
         )
+
+
+def lengthen(run: Run, steps: int | None) -> None:
+    """Raise the number of steps of a run that is resumed; None leaves it."""
+    if steps is None:
+        return
+    if run.config.build_model().counted:
+        raise click.UsageError(
+            f"'{run.config.architecture}' is counted in no steps; leave out --steps"
+        )
+    taken = run.progress().steps
+    if steps <= taken:
+        raise click.UsageError(
+            f"--steps {steps}: {run.path} has taken {taken:,} steps already; give more than that"
+        )
+    run.lengthen(steps)
 
 
 def describe(run: Run) -> str:

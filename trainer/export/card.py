@@ -5,6 +5,7 @@ from typing import Any
 
 from serving.manifest import Manifest
 from serving.quoting import shown
+from trainer.evaluate import labelled
 
 PARTS = ("train", "dev", "test")
 
@@ -66,10 +67,9 @@ def code(text: str) -> str:
 
 
 def _metrics_table(manifest: Manifest) -> str:
-    rows = {manifest.architecture: manifest.metrics, **manifest.metrics["baselines"]}
     lines = ["| | train | dev | test |", "|---|---|---|---|"]
-    for name, scores in rows.items():
-        label = name if name == manifest.architecture else f"baseline: {name}"
+    metrics = manifest.metrics
+    for label, scores in labelled(manifest.architecture, metrics, metrics["baselines"]):
         lines.append(f"| {label} | {' | '.join(_figure(scores.get(part)) for part in PARTS)} |")
     return "\n".join(lines)
 

@@ -21,6 +21,7 @@ from trainer.export.card import model_card
 from trainer.export.held_out import held_out
 from trainer.export.parity import BATCH_SIZES, check_parity
 from trainer.export.publish import Taken, next_version, publish
+from trainer.export.superseded import Superseded
 from trainer.models.base import FUSED, CharModel
 from trainer.run import Run
 from trainer.torch_session import TorchSession, bare_manifest
@@ -29,7 +30,13 @@ from trainer.train import tensors
 RECOMMENDED = {"temperature": 1.0, "top_k": 0}
 
 
-def export(run: Run, name: str, repository: Path, operators: str = FUSED) -> tuple[Path, Manifest]:
+def export(
+    run: Run,
+    name: str,
+    repository: Path,
+    operators: str = FUSED,
+    replace_better: bool = False,
+) -> tuple[Path, Manifest]:
     """Trace, check and publish the best weights of a run; where, and what the manifest says.
 
     Args:
@@ -37,10 +44,11 @@ def export(run: Run, name: str, repository: Path, operators: str = FUSED) -> tup
         name: of the model.
         repository: the folder of models.
         operators: what the graph is made of, see CharModel.
+        replace_better: publish even if the version that is superseded has a lower dev NLL.
 
     Raises:
-        ExportRefused: the graph does not match the model, or a server would refuse it; nothing is
-            published.
+        ExportRefused: the graph does not match the model, a server would refuse it, or it would
+            supersede a better version; nothing is published.
         InvalidArgument: the name cannot be a model's.
         RunError: the run cannot be read, or the version not be written.
     """
@@ -72,10 +80,12 @@ def export(run: Run, name: str, repository: Path, operators: str = FUSED) -> tup
         "known.u64": fingerprints(dataset.parts["train"]).tobytes(),
     }
     while True:  # another export may take the same version first
-        version = next_version(repository / name)
+        folder = repository / name / str(version := next_version(repository / name))
+        if not replace_better and (superseded := Superseded.below(folder)):
+            superseded.refuse(manifest)
         card = {"README.md": model_card(manifest, version).encode()}
         with suppress(Taken):
-            publish(folder := repository / name / str(version), contents | card)
+            publish(folder, contents | card)
             return folder, manifest
 
 

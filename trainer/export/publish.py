@@ -20,10 +20,14 @@ class Taken(RunError):
         super().__init__(f"cannot write {folder}: it is there already")
 
 
+def versions_in(folder: Path) -> list[int]:
+    """The numbers of the versions in a model's folder."""
+    return [int(p.name) for p in folder.glob("*") if p.name.isascii() and p.name.isdigit()]
+
+
 def next_version(folder: Path) -> int:
     """One more than the highest version in a model's folder, gaps left as they are."""
-    taken = [int(p.name) for p in folder.glob("*") if p.name.isascii() and p.name.isdigit()]
-    return max(taken, default=0) + 1
+    return max(versions_in(folder), default=0) + 1
 
 
 def publish(folder: Path, contents: Mapping[str, bytes]) -> None:
