@@ -17,7 +17,7 @@ from serving.config import LISTEN, PROCESS, THREAD, ServerConfig, parse_size
 from serving.errors import InvalidArgument
 from serving.observe.logs import configure
 from serving.placement import CPU, DEVICES
-from serving.server import run
+from serving.server import run_and_leave
 from serving.vocabulary import normalise
 from serving.workers import serve
 
@@ -121,7 +121,7 @@ def command(
         say(f"serving {names} on {config.host}:{port}")
 
     if workers == 1:
-        asyncio.run(run(config, lambda server: announce(server.summary, server.port)))
+        asyncio.run(run_and_leave(config, lambda server: announce(server.summary, server.port)))
     else:
         click.get_current_context().exit(serve(config, workers, announce))
 
