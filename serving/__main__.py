@@ -1,5 +1,18 @@
-"""`python -m serving` is `makemore`."""
+"""The command `makemore`, also as `python -m serving`."""
 
-from serving.cli import main
+import sys
 
-main(prog_name="makemore")
+
+def main() -> None:
+    """Run the command."""
+    if sys.argv[1:2] == ["serve"]:
+        from serving import startup
+
+        startup.begin()  # signals may come while the rest is imported
+    from serving.cli import main as command
+
+    command(prog_name="makemore")
+
+
+if __name__ == "__main__":
+    main()

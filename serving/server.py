@@ -5,7 +5,10 @@ import gc
 import logging
 import signal
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from importlib import import_module
+from typing import NoReturn
 
 import grpc
 
@@ -26,6 +29,7 @@ from serving.observe.writing import leave_at_once
 from serving.options import server_options
 from serving.reload import Reloader
 from serving.repository import Repository
+from serving.signals import SignalThread
 from serving.tls import server_credentials
 from serving.tokens import Tokens
 from serving.watchdog import Watchdog
@@ -38,11 +42,13 @@ ENGINES = {
 }
 """Where engines may run, and what starts them there."""
 AT_ONCE, FAILED = 1, 3
-"""The exit statuses after a second signal, and after an engine has failed or hung."""
+"""The exit statuses after a second signal, and after something has failed or hung."""
 AT_ONCE_SIGNAL = signal.SIGUSR1
 """What a worker's parent sends after a second signal of its own."""
 LAST_CALLS = 2.0
 """Seconds for the calls of other models once an engine has failed."""
+LAST_SECONDS = 5.0
+"""Seconds after the grace in which the process has ended, whatever hangs."""
 
 
 class Server:
@@ -199,34 +205,55 @@ def engines_of(config: ServerConfig) -> Engines:
     return made
 
 
-class Signals:
-    """The signals to stop that this process has had.
+class Signals(SignalThread):
+    """The signals of a server; a context manager of the main thread, for whose time they are handled.
+
+    The first one to stop also bounds the end: a timer ends the process if the drain does not.
 
     Args:
-        is_worker: then only AT_ONCE_SIGNAL ends it at once, which its parent sends: whoever stops all
-            processes of a service sends SIGTERM to both, and the parent passes its own on.
+        config: of the server. In a worker only AT_ONCE_SIGNAL ends the process at once, which its parent
+            sends: whoever stops all processes of a service sends SIGTERM to both, and the parent passes
+            its own on.
+        reload: called in the event loop at SIGHUP.
     """
 
-    def __init__(self, is_worker: bool) -> None:
-        self.first, self.second = asyncio.Event(), asyncio.Event()
+    def __init__(self, config: ServerConfig, reload: Callable[[], object]) -> None:
+        at_once = (AT_ONCE_SIGNAL,) if config.is_shared else ()
+        super().__init__(self._note, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, *at_once))
+        self.first = asyncio.Event()
         self.is_by_hand = False
-        self._is_worker = is_worker
-
-    def listen(self) -> None:
-        """From now on they come here."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._note, number)
-        if self._is_worker:
-            loop.add_signal_handler(AT_ONCE_SIGNAL, self.second.set)
+        self._config = config
+        self._reload = reload
+        self._loop = asyncio.get_running_loop()
+        self._is_stopping = False
 
     def _note(self, number: int) -> None:
-        if self.first.is_set():
-            if not self._is_worker:
-                self.second.set()
-        else:
+        if number == signal.SIGHUP:
+            self._soon(self._reload)
+        elif number == AT_ONCE_SIGNAL or (self._is_stopping and not self._config.is_shared):
+            log.warning("stopped at once: calls under way are lost")
+            leave_at_once(AT_ONCE)
+        elif not self._is_stopping:
+            self._is_stopping = True
             self.is_by_hand = number == signal.SIGINT
-            self.first.set()
+            lame_duck = 0.0 if self.is_by_hand else self._config.lame_duck
+            seconds = lame_duck + self._config.grace + LAST_SECONDS
+            self.after(seconds, partial(self._end, seconds))
+            self._soon(self.first.set)
+
+    def _soon(self, do: Callable[[], object]) -> None:
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(do)
+
+    def _end(self, seconds: float) -> None:
+        log.critical("something hangs: not stopped within %g s; the process ends", seconds)
+        leave_at_once(FAILED)
+
+
+async def run_and_leave(config: ServerConfig, announce: Callable[[Server], None]) -> NoReturn:
+    """Run a server, then end the process without waiting for any thread that hangs."""
+    await run(config, announce)
+    leave_at_once(0)
 
 
 async def run(config: ServerConfig, announce: Callable[[Server], None]) -> None:
@@ -237,11 +264,15 @@ async def run(config: ServerConfig, announce: Callable[[Server], None]) -> None:
         announce: called once the server is serving.
     """
     gc.freeze()  # what was imported stays; looking through it holds everything up for a twentieth of a second
-    server, signals = Server(config), Signals(config.is_shared)
-    signals.listen()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, server.reload_soon)
+    server = Server(config)
+    with Signals(config, server.reload_soon) as signals:
+        await _run(server, signals, announce)
+
+
+async def _run(server: Server, signals: Signals, announce: Callable[[Server], None]) -> None:
+    config = server.config
     starting = asyncio.create_task(server.start())
-    stopping, at_once = (asyncio.create_task(s.wait()) for s in (signals.first, signals.second))
+    stopping = asyncio.create_task(signals.first.wait())
     await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
     watching = asyncio.create_task(watch(server))
     trimming = asyncio.create_task(keep_trimmed())
@@ -253,20 +284,16 @@ async def run(config: ServerConfig, announce: Callable[[Server], None]) -> None:
         lame_duck = 0.0 if signals.is_by_hand else config.lame_duck
     else:
         server.host.give_up()
-    leaving = asyncio.create_task(leave(server, lame_duck, config.grace))
-    await asyncio.wait({leaving, at_once}, return_when=asyncio.FIRST_COMPLETED)
-    if not leaving.done():
-        log.warning("stopped at once: calls under way are lost")
-        leave_at_once(AT_ONCE)
+    await leave(server, lame_duck, config.grace)
     if server.host.is_loading:
         log.warning("stopped while a version is being loaded")
         leave_at_once(0)  # whose thread would be waited for
     if server.failure:
         log.critical("%s: the process ends", server.failure)
         leave_at_once(FAILED)
-    for task in (at_once, watching, trimming):
+    for task in (watching, trimming):
         task.cancel()
-    await asyncio.gather(leaving, starting, return_exceptions=True)
+    await asyncio.gather(starting, return_exceptions=True)
 
 
 async def watch(server: Server) -> None:

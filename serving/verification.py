@@ -5,7 +5,6 @@ up only its own memory and time, and where a crash is one more reason to refuse 
 """
 
 import json
-import os
 import signal
 import struct
 import subprocess
@@ -15,6 +14,7 @@ from hashlib import sha256
 from types import TracebackType
 from typing import Self
 
+from serving.environment import child_environment
 from serving.errors import BadModel
 
 HEADER = struct.Struct(">QI")
@@ -22,7 +22,6 @@ HEADER = struct.Struct(">QI")
 SECONDS = 30.0
 """In which a verdict must have come, whatever the process waits for."""
 MAX_LINE = 2**14
-_KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT")
 
 _verified: set[tuple[str, int]] = set()
 """Digests of models that were found good, each with the rows that it was tried with."""
@@ -91,15 +90,12 @@ class Verification:
 
 
 def _started() -> "subprocess.Popen[bytes]":
-    # No variable of ours goes along that is not needed: there may be secrets among them.
-    environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "serving.verifier"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env=environment,
+        env=child_environment(),
         start_new_session=True,  # a terminal's Ctrl-C is for the server
     )
 

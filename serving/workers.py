@@ -7,20 +7,26 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from types import FrameType
 
 from serving import addresses
 from serving.config import ServerConfig
 from serving.errors import InvalidArgument, MakemoreError
 from serving.listening import reserved
 from serving.observe.logs import configure
-from serving.server import AT_ONCE_SIGNAL, Server, run
+from serving.observe.writing import leave_at_once
+from serving.server import AT_ONCE_SIGNAL, FAILED, LAST_SECONDS, Server, run_and_leave
+from serving.signals import SignalThread
 
 log = logging.getLogger(__name__)
+
+HEEDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, AT_ONCE_SIGNAL)
+"""Signals that a worker handles."""
 
 
 def serve(config: ServerConfig, count: int, announce: Callable[[str, str], None]) -> int:
@@ -43,29 +49,29 @@ def serve(config: ServerConfig, count: int, announce: Callable[[str, str], None]
     with reserved("listen", config.listen) as port:
         address = addresses.with_port(config.listen, port)
         shared = replace(config, listen=address, is_shared=True)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which they inherit, until they can heed it
         ours, theirs = zip(*(context.Pipe(duplex=False) for _ in range(count)), strict=True)
         configs = [replace(shared, observe=config.observe.of_worker(i)) for i in range(count)]
         processes = [
             context.Process(target=_work, args=(own, end))
             for own, end in zip(configs, theirs, strict=True)
         ]
-        for process, end in zip(processes, theirs, strict=True):
-            process.start()
-            end.close()
-        stopping = forward(processes)
-        names = [_heard(end) for end in ours]
-        if all(names):
-            signal.signal(signal.SIGHUP, lambda number, frame: tell(processes, number))
-            announce(names[0], address)
-            wait([process.sentinel for process in processes])
-            if not stopping.is_set():
-                tell_ended(processes)
-        for process in processes:
-            if not stopping.is_set():  # a second signal would end what is under way
-                process.terminate()
-        for process in processes:
-            process.join()
+        with Forwarding(processes, config) as forwarding:
+            with blocked(HEEDED):  # by the workers, until they can heed them
+                for process, end in zip(processes, theirs, strict=True):
+                    process.start()
+                    end.close()
+            names = [_heard(end) for end in ours]
+            sentinels = [process.sentinel for process in processes]
+            if all(names):
+                announce(names[0], address)
+                wait(sentinels)
+                if not forwarding.is_stopping:
+                    tell_ended(processes)
+            forwarding.stop(signal.SIGTERM)
+            for sentinel in sentinels:
+                wait([sentinel])
+    for process in processes:
+        process.join()
     return max(abs(process.exitcode or 0) for process in processes)
 
 
@@ -77,25 +83,64 @@ def tell_ended(processes: Sequence[BaseProcess]) -> None:
             log.critical("worker %d ended %s: the others are stopped", number, how)
 
 
-def tell(processes: Sequence[BaseProcess], number: int) -> None:
-    """Send a signal to those that run."""
-    for process in processes:
-        if process.is_alive() and process.pid is not None:
-            os.kill(process.pid, number)
+class Forwarding(SignalThread):
+    """Passes signals on to the workers, and bounds their end; a context manager of the main thread.
+
+    A worker bounds its own end. One that cannot, since it is stopped for instance, is killed.
+
+    Args:
+        processes: the workers, which are not waited for before the end.
+        config: of each.
+
+    Attributes:
+        is_stopping: there was a signal to stop, or `stop` was called.
+    """
+
+    def __init__(self, processes: Sequence[BaseProcess], config: ServerConfig) -> None:
+        super().__init__(self._note, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
+        self.is_stopping = False
+        self._processes = processes
+        self._seconds = config.lame_duck + config.grace + 2 * LAST_SECONDS
+        self._lock = threading.Lock()
+
+    def stop(self, number: int) -> bool:
+        """Stop the workers with a signal, unless they were told before; whether they were not."""
+        with self._lock:
+            if self.is_stopping:
+                return False
+            self.is_stopping = True
+        self.after(self._seconds, self._kill)
+        self._tell(number)
+        return True
+
+    def _note(self, number: int) -> None:
+        if number == signal.SIGHUP:
+            self._tell(number)
+        elif not self.stop(number):
+            self._tell(AT_ONCE_SIGNAL)
+            self.after(LAST_SECONDS, self._kill)
+
+    def _tell(self, number: int) -> None:
+        for process in self._processes:
+            if process.pid is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, number)
+
+    def _kill(self) -> None:
+        log.critical("workers do not end: they are killed")
+        self._tell(signal.SIGKILL)
+        leave_at_once(FAILED)
 
 
-def forward(processes: Sequence[BaseProcess]) -> threading.Event:
-    """Pass on the signals that stop a server; set once there was one. A second one ends it at once."""
-    stopping = threading.Event()
-
-    def pass_on(number: int, frame: FrameType | None) -> None:
-        is_second = stopping.is_set()
-        stopping.set()
-        tell(processes, AT_ONCE_SIGNAL if is_second else number)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, pass_on)
-    return stopping
+@contextmanager
+def blocked(numbers: Collection[int]) -> Iterator[None]:
+    """Have signals wait, those to processes that are started meanwhile until they unblock them."""
+    resource_tracker.ensure_running()  # which unblocks some when it starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _heard(end: Connection) -> str:
@@ -124,7 +169,7 @@ def _work(config: ServerConfig, end: Connection) -> None:
         end.close()
 
     try:
-        asyncio.run(run(config, announce))
+        asyncio.run(run_and_leave(config, announce))
     except MakemoreError as error:
         log.error("%s", error)
         sys.exit(error.exit_status)

@@ -1,7 +1,9 @@
 """The engines' process, as it is seen from the server."""
 
 import asyncio
-import os
+import logging
+import select
+import signal
 import socket
 import subprocess
 import sys
@@ -19,12 +21,21 @@ from serving.apart.frames import AT_ONCE, Frames, framed, received
 from serving.apart.remote import RemoteEngine
 from serving.config import ServerConfig
 from serving.engine.stepping import States, StepSession
-from serving.errors import Unavailable
+from serving.environment import child_environment
+from serving.errors import ServingError, Unavailable
 from serving.manifest import Manifest
+from serving.watchdog import LOOK
+
+log = logging.getLogger(__name__)
 
 PROGRAM: tuple[str, ...] = ("-P", "-m", "serving.apart.main")
-LAST_WORDS = 5.0
-"""Seconds in which the process is to end when it is told to."""
+LAST_WORDS = 1.0
+"""Seconds in which the process is to end when it is told to, or has closed its connections."""
+CRASHES = {
+    *(signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE),
+    *(signal.SIGABRT, signal.SIGTRAP, signal.SIGSYS),
+}
+"""Signals that end a process because of what it does itself."""
 
 
 class RemoteSession:
@@ -65,6 +76,8 @@ class RemoteEngines(asyncio.BufferedProtocol):
         self._frames = Frames()
         self._buffer = memoryview(bytearray(AT_ONCE))
         self._over = threading.Event()
+        self._is_stopping = False
+        self._signs = 0
         self._loop: asyncio.AbstractEventLoop
         self._control: socket.socket
         self._process: subprocess.Popen[bytes] | None = None
@@ -80,12 +93,11 @@ class RemoteEngines(asyncio.BufferedProtocol):
         (self._control, control), (pulse, theirs) = socket.socketpair(), socket.socketpair()
         with control, theirs:
             numbers = (control.fileno(), theirs.fileno())
-            path = os.pathsep.join(path for path in sys.path if path)
             self._process = subprocess.Popen(
                 [sys.executable, *PROGRAM, *map(str, numbers)],
                 stdin=subprocess.DEVNULL,
                 stdout=2,
-                env={**os.environ, "PYTHONPATH": path},
+                env=child_environment(),
                 pass_fds=numbers,
                 start_new_session=True,  # a terminal's Ctrl-C is for the server
             )
@@ -110,7 +122,7 @@ class RemoteEngines(asyncio.BufferedProtocol):
         assert isinstance(session, RemoteSession)
         config = self._config
         how = (session, config.max_rows, config.tree_bytes)
-        engine = RemoteEngine(self._loop, *how, config.max_queue, name)
+        engine = RemoteEngine(self._loop, *how, config.max_queue, name, self.cause_of_death)
         ours, theirs = socket.socketpair()
         with theirs, ExitStack() as undone:
             undone.enter_context(ours)
@@ -125,6 +137,7 @@ class RemoteEngines(asyncio.BufferedProtocol):
         """End the process."""
         if self._process is None:
             return
+        self._is_stopping = True
         with suppress(OSError):
             self._control.shutdown(socket.SHUT_RDWR)  # also for a thread that waits for an answer
         timer = threading.Timer(LAST_WORDS, self._process.kill)
@@ -138,15 +151,60 @@ class RemoteEngines(asyncio.BufferedProtocol):
         """Have the process do something; what it raises is raised."""
         with self._asking:
             try:
-                self._control.sendall(framed(question))
+                self._send(framed(question))
                 if connection is not None:
                     socket.send_fds(self._control, [b"."], [connection.fileno()])
-                kind, value = received(self._control)
+                kind, value = received(self._receive)
             except (OSError, EOFError):
                 raise Unavailable("the engines' process has ended") from None
         if kind == "failed":
             raise value
         return value
+
+    def _send(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            self._wait_for(select.POLLOUT)
+            rest = rest[self._control.send(rest, socket.MSG_DONTWAIT) :]
+
+    def _receive(self, view: memoryview) -> int:
+        self._wait_for(select.POLLIN)
+        return self._control.recv_into(view)
+
+    def _wait_for(self, event: int) -> None:
+        """Wait until the connection is ready; kill a process that gives no sign of life meanwhile.
+
+        Like the watchdog, this counts looks and not seconds. The process gives no sign before it has
+        imported its libraries, which may take long.
+        """
+        poll, signs, silent = select.poll(), self._signs, 0
+        poll.register(self._control, event)
+        while not poll.poll(1e3 * LOOK):
+            silent = silent + 1 if self._signs == signs else 0
+            signs = self._signs
+            if signs and self._config.watchdog and silent * LOOK > self._config.watchdog:
+                log.critical("the engines' process does not answer: it is killed")
+                assert self._process is not None
+                self._process.kill()
+
+    def cause_of_death(self) -> ServingError:
+        """The error of calls that were under way when the process ended by itself.
+
+        Calls have no side effects, so they may be sent again if the process was killed from outside, as by
+        the system when memory runs out. A crash may be the doing of one of them, though, which would then
+        crash one server after another.
+        """
+        status = self._status()
+        if status < 0 and -status not in CRASHES:
+            return Unavailable("the engines' process was killed; try again")
+        return ServingError("the model failed")
+
+    def _status(self) -> int:
+        """The exit status of the process, which has closed its connections."""
+        assert self._process is not None
+        with suppress(subprocess.TimeoutExpired):
+            return self._process.wait(LAST_WORDS)
+        return 0
 
     def _forget(self, number: int) -> None:
         threading.Thread(target=self._tell_forgotten, args=(number,), daemon=True).start()
@@ -160,6 +218,8 @@ class RemoteEngines(asyncio.BufferedProtocol):
     def connection_lost(self, error: Exception | None) -> None:
         """See asyncio.BaseProtocol."""
         self._over.set()
+        if not self._is_stopping:
+            log.critical("the engines' process ended with status %d", self._status())
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """See asyncio.BufferedProtocol."""
@@ -168,6 +228,7 @@ class RemoteEngines(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """See asyncio.BufferedProtocol."""
         for beats in self._frames.feed(self._buffer[:nbytes]):
+            self._signs += 1
             for number, beat in beats.items():
                 if engine := self._engines.get(number):
                     assert isinstance(beat, Beat)

@@ -10,8 +10,8 @@ whatever comes to lie in that meanwhile leaves a hole for good.
 
 import marshal
 import pickle
-import socket
 import struct
+from collections.abc import Callable
 from typing import Any
 
 HEADER = struct.Struct("<Q")
@@ -43,17 +43,21 @@ def pickled(value: object) -> bytes:
     return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
 
 
-def received(connection: socket.socket) -> Any:
-    """The next message; raises EOFError when there is nobody at the other end."""
-    (size,) = HEADER.unpack(_exactly(connection, HEADER.size))
-    return pickle.loads(_exactly(connection, size))
+def received(read: Callable[[memoryview], int]) -> Any:
+    """The next message; raises EOFError when there is nobody at the other end.
+
+    Args:
+        read: reads bytes, as socket.recv_into does.
+    """
+    (size,) = HEADER.unpack(_exactly(read, HEADER.size))
+    return pickle.loads(_exactly(read, size))
 
 
-def _exactly(connection: socket.socket, size: int) -> bytearray:
+def _exactly(read: Callable[[memoryview], int], size: int) -> bytearray:
     found = bytearray(size)
     view, at = memoryview(found), 0
     while at < size:
-        count = connection.recv_into(view[at:])
+        count = read(view[at:])
         if not count:
             raise EOFError("nobody is at the other end")
         at += count

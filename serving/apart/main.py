@@ -1,7 +1,7 @@
 """The process that has the engines: `python -m serving.apart.main CONTROL PULSE`, both sockets' numbers."""
 
+import ctypes
 import gc
-import os
 import signal
 import socket
 import sys
@@ -16,10 +16,13 @@ from serving.engine.stepping import States, StepSession
 from serving.manifest import Manifest
 from serving.observe.config import ObserveConfig
 from serving.observe.logs import configure
+from serving.observe.writing import leave_at_once
 from serving.placement import Placement
 
 BEAT = 0.2
 """Seconds between two signs of life."""
+PR_SET_PDEATHSIG = 1
+"""See prctl(2)."""
 
 
 class House:
@@ -34,14 +37,17 @@ class House:
         """Answer until nobody asks any more."""
         while True:
             try:
-                name, *arguments = received(self._control)
+                name, *arguments = received(self._control.recv_into)
             except (EOFError, OSError):
                 return
             try:
                 answer = ("done", getattr(self, name)(*arguments))
             except Exception as error:
                 answer = ("failed", sendable(error))
-            self._control.sendall(framed(answer))
+            try:
+                self._control.sendall(framed(answer))
+            except OSError:  # nobody waits for it any more
+                return
 
     def configure(self, observe: ObserveConfig) -> None:
         """Log as the server does."""
@@ -91,29 +97,35 @@ def beat(engine: PostedEngine, before: Beat | None) -> Beat:
 
 
 def pulse(house: House, connection: socket.socket) -> None:
-    """Tell what is seen of the engines, as often as it changes."""
+    """Tell what is seen of the engines, and nothing as a sign of life where that has not changed."""
     last: dict[int, Beat] = {}
     never = threading.Event()  # whose waiting minds no clock that jumps
     while not never.wait(BEAT):
         now = house.beats(last)
-        if now != last:
-            last = now
-            try:
-                connection.sendall(framed(now))
-            except OSError:  # the server is gone
-                return
+        news, last = {} if now == last else now, now
+        try:
+            connection.sendall(framed(news))
+        except OSError:  # the server is gone
+            return
+
+
+def end_with_parent() -> None:
+    """Have the kernel kill this process when the server ends, even while it is stopped or hangs."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def main() -> None:
     """Serve until the server is gone."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # which are the server's to heed
+    end_with_parent()
     gc.freeze()  # what was imported stays, and need not be looked through
     control, connection = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
     house = House(control)
     threading.Thread(target=pulse, args=(house, connection), daemon=True).start()
     house.serve()
-    os._exit(0)  # nobody waits for what is under way
+    leave_at_once(0)  # nobody waits for what is under way
 
 
 if __name__ == "__main__":

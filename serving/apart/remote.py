@@ -3,6 +3,7 @@
 import asyncio
 import pickle
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
@@ -29,6 +30,7 @@ class RemoteEngine(asyncio.BufferedProtocol):
         prefix_cache: see Engine.
         max_queue: see Engine.
         name: see Engine.
+        cause_of_death: tells the error of calls that the end of the other process has cut.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class RemoteEngine(asyncio.BufferedProtocol):
         prefix_cache: int,
         max_queue: float,
         name: str,
+        cause_of_death: Callable[[], ServingError],
     ) -> None:
         self.session = session
         self.manifest = session.manifest
@@ -49,6 +52,7 @@ class RemoteEngine(asyncio.BufferedProtocol):
         self.failure = ""
         self.seen = Beat()
         self._loop = loop
+        self._cause_of_death = cause_of_death
         self._frames = Frames(plain=True)
         self._buffer = memoryview(bytearray(AT_ONCE))
         self._shared = Shared(self._write)
@@ -156,7 +160,7 @@ class RemoteEngine(asyncio.BufferedProtocol):
         """See asyncio.BaseProtocol."""
         self._over.set()
         if not self._is_closing and not self.failure:
-            self.fail(f"the engine of {self.name} has ended", ServingError("the model failed"))
+            self.fail(f"the engine of {self.name} has ended", self._cause_of_death())
         for job in list(self._jobs.values()):
             job.fail(Unavailable("the model is being taken away; try again"))
 

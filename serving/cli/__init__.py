@@ -58,7 +58,7 @@ COMMANDS = {
 
 def end_on_sigterm() -> None:
     """Let SIGTERM end a container that still starts: to process 1 it means nothing without a handler."""
-    if os.getpid() == 1:
+    if os.getpid() == 1 and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
 
 

@@ -16,7 +16,7 @@ from serving.cli.options import all_of
 from serving.config import LISTEN, PROCESS, THREAD, ServerConfig, parse_size
 from serving.observe.logs import configure
 from serving.placement import CPU, DEVICES
-from serving.server import run
+from serving.server import run_and_leave
 from serving.text_files import read_lines
 from serving.workers import serve
 
@@ -123,7 +123,7 @@ def command(
         say(f"serving {names} on {address}")
 
     if workers == 1:
-        asyncio.run(run(config, lambda server: announce(server.summary, server.address)))
+        asyncio.run(run_and_leave(config, lambda server: announce(server.summary, server.address)))
     else:
         click.get_current_context().exit(serve(config, workers, announce))
 

@@ -1,0 +1,67 @@
+"""Signals that are handled in a thread of their own, whatever the main thread waits for."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Collection
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+
+class SignalThread:
+    """Calls a function for each signal that comes, one at a time; a context manager of the main thread.
+
+    Python calls handlers in the main thread, between two instructions, and asyncio calls its own when the
+    event loop turns: a thread that is stuck, or a loop that is blocked, would hold up the end of the
+    process. But the number of each signal is written to a file descriptor at once, and is read there.
+
+    Args:
+        handle: called with the number of each.
+        numbers: of the signals; where they were blocked, they are not any more.
+    """
+
+    def __init__(self, handle: Callable[[int], object], numbers: Collection[int]) -> None:
+        self._handle = handle
+        self._numbers = frozenset(numbers)
+        self._before: dict[int, Any] = {}
+        self._wakeup = self._output = -1
+        self._timers: list[threading.Timer] = []
+
+    def __enter__(self) -> Self:
+        ours, self._output = os.pipe()
+        os.set_blocking(self._output, False)
+        self._wakeup = signal.set_wakeup_fd(self._output, warn_on_full_buffer=False)
+        self._before = {number: signal.signal(number, _ignore) for number in self._numbers}
+        threading.Thread(target=self._run, args=(ours,), name="signals", daemon=True).start()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self._numbers)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._wakeup)
+        os.close(self._output)
+        for timer in self._timers:
+            timer.cancel()
+
+    def after(self, seconds: float, act: Callable[[], object]) -> None:
+        """Call a function unless this is over by then; no thread and no event loop can hold it up."""
+        timer = threading.Timer(seconds, act)
+        timer.daemon = True
+        self._timers.append(timer)
+        timer.start()
+
+    def _run(self, ours: int) -> None:
+        with open(ours, "rb", buffering=0) as numbers:
+            while number := numbers.read(1):
+                if number[0] in self._numbers:
+                    self._handle(number[0])
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """Do nothing: a signal without a handler of Python's is not told to the thread."""
