@@ -6,20 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.vocabulary import normalise
+from serving.quoting import is_control
+from serving.vocabulary import MAX_ALPHABET, normalise
 from trainer.errors import DataError
 
 MAX_CHARACTERS = 512
-MAX_ALPHABET = 4096
 MIN_DISTINCT = 10
 
-# Bidirectional overrides and isolates reorder what is shown, and spaces without width hide in it; no
-# name needs them. Joiners (U+200C, U+200D) are part of how some scripts are written.
-_HIDDEN = {
-    *map(chr, range(0x202A, 0x202F)),
-    *map(chr, range(0x2066, 0x206A)),
-    *"\u200b\u2060\ufeff",
-}
 _NAMES = {
     "\0": "NUL",
     "\t": "TAB",
@@ -106,7 +99,7 @@ def _checked(path: Path, content: bytes) -> Iterator[str]:
                 f"{MAX_CHARACTERS}"
             )
         for character in text:
-            if unicodedata.category(character) in ("Cc", "Zl", "Zp") or character in _HIDDEN:
+            if is_control(character):
                 name = _NAMES.get(character) or unicodedata.name(character, "without a name")
                 raise DataError(
                     f"{path}, line {number}: holds the control character {name} "
