@@ -26,7 +26,9 @@ def is_control(character: str) -> bool:
 
 
 def without_controls(text: str) -> str:
-    """Text of a model as it may be shown: unchanged, except that control characters are escaped."""
+    """Text of a model as it may be shown: control characters escaped, everything else as it is."""
+    if text.isprintable():
+        return text
     return "".join(_escaped(c) if is_control(c) else c for c in text)
 
 

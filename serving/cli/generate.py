@@ -9,6 +9,7 @@ from makemore.v1 import generation_service_pb2 as pb
 from serving.cli.options import CALLING, CONSTRAINTS, all_of, connected, constraints_of, json_line
 from serving.client import Client
 from serving.limits import MAX_N
+from serving.quoting import without_controls
 
 WHY: dict[int, str] = {
     pb.SHORTFALL_REASON_SPACE_EXHAUSTED: "there are no more such strings",
@@ -38,7 +39,7 @@ def command(address: str, timeout: float, as_json: bool, **given: Any) -> None:
     settings = settings_of(given)
     with connected(address, timeout) as client:
         for sample in samples(client, **settings):
-            click.echo(json_line(sample) if as_json else sample.text)
+            click.echo(json_line(sample) if as_json else without_controls(sample.text))
 
 
 def settings_of(given: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from serving.cli.options import CALLING, all_of, connected, json_line
+from serving.quoting import without_controls
 
 
 @click.command("next")
@@ -25,4 +26,5 @@ def command(
             continue
         click.echo(f"{prefix!r}:")
         for one in distribution.characters:
-            click.echo(f"  {one.character or 'end':<4} {100 * math.exp(one.log_prob):6.2f} %")
+            shown = without_controls(one.character) or "end"
+            click.echo(f"  {shown:<4} {100 * math.exp(one.log_prob):6.2f} %")

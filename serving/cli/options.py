@@ -14,6 +14,7 @@ from serving.client import TIMEOUT, Client
 from serving.config import LISTEN
 from serving.credentials import Credentials
 from serving.errors import NoServer
+from serving.quoting import is_control
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -97,7 +98,10 @@ def json_line(message: Message, **more: Any) -> str:
         more: what comes before its fields.
     """
     fields = MessageToDict(message, always_print_fields_with_no_presence=True)
-    return json.dumps(more | fields, ensure_ascii=False)
+    line = json.dumps(more | fields, ensure_ascii=False)
+    if line.isprintable():
+        return line
+    return "".join(f"\\u{ord(c):04x}" if is_control(c) else c for c in line)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from serving.cli.options import CALLING, CONSTRAINTS, all_of, connected, constraints_of, json_line
+from serving.quoting import without_controls
 
 
 @click.command("top")
@@ -24,7 +25,7 @@ def command(address: str, timeout: float, as_json: bool, **given: Any) -> None:
         click.echo(json_line(response))
         return
     for string in response.strings:
-        click.echo(f"{100 * math.exp(string.log_prob):8.4f} %  {string.text}")
+        click.echo(f"{100 * math.exp(string.log_prob):8.4f} %  {without_controls(string.text)}")
     click.echo(f"together {100 * response.mass_covered:.2f} %", err=True)
     if not response.complete:
         click.echo("not all were found; see --max-expansions and --timeout", err=True)

@@ -2,14 +2,19 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+from makemore.v1 import generation_service_pb2 as pb
 from serving.cli import COMMANDS, main
 from serving.config import parse_size
 from serving.errors import InvalidArgument
+from serving.quoting import is_control
 
 
 def test_every_command_has_help_and_its_line_in_the_list() -> None:
@@ -164,3 +169,36 @@ def test_sizes_are_read(text: str, size: int) -> None:
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(InvalidArgument, match="64MiB"):
         parse_size("prefix_cache", text)
+
+
+class HostileClient:
+    """What a server of somebody else may answer."""
+
+    text = "a\x1b]0;title\x07\x9b2J\u202eb"
+
+    def generate(self, *arguments: Any, **settings: Any) -> pb.GenerateResponse:
+        return pb.GenerateResponse(samples=[pb.Sample(text=self.text)])
+
+    def next_characters(self, *arguments: Any, **settings: Any) -> list[pb.NextDistribution]:
+        return [pb.NextDistribution(characters=[pb.NextCharacter(character="\x1b")])]
+
+    def list_top_strings(self, *arguments: Any, **settings: Any) -> pb.ListTopStringsResponse:
+        return pb.ListTopStringsResponse(strings=[pb.TopString(text=self.text)])
+
+
+@pytest.mark.parametrize("arguments", [["generate"], ["next", "a"], ["top"]])
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_nothing_that_a_server_answers_steers_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], flags: list[str]
+) -> None:
+    @contextmanager
+    def connected(address: str, timeout: float) -> Iterator[HostileClient]:
+        yield HostileClient()
+
+    monkeypatch.setattr(f"serving.cli.{arguments[0]}.connected", connected)
+    result = CliRunner().invoke(main, [*arguments, *flags])
+    assert result.exit_code == 0, result.output
+    assert "1b" in result.output
+    assert not any(map(is_control, result.output.replace("\n", "")))
+    if flags:
+        assert "\\x1b" in repr(json.loads(result.stdout))

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.quoting import LONGEST, printable, quoted
+from serving.quoting import LONGEST, is_control, printable, quoted, without_controls
 
 HOSTILE = "a\nERROR: forged\r\x1b[2J\x1b]0;title\x07\x9b31m\u202egnp.exe\u2028\ud800\x00"
 
@@ -26,3 +26,10 @@ def test_a_quoted_value_is_short_and_its_escapes_are_told_from_its_backslashes()
     assert quoted("a\n") == r"'a\n'"
     assert quoted(r"a\n") == r"'a\\n'"
     assert len(quoted("x" * 10_000)) == LONGEST + 5
+
+
+def test_text_of_a_model_is_shown_as_it_is_without_what_steers_a_terminal() -> None:
+    assert without_controls("می\u200cخواهم, naïve\u00a0日本") == "می\u200cخواهم, naïve\u00a0日本"
+    shown = without_controls(HOSTILE)
+    assert "forged\\r\\x1b[2J\\x1b]0;title\\x07\\x9b31m\\u202egnp.exe\\u2028" in shown
+    assert not any(map(is_control, shown))
