@@ -36,7 +36,7 @@ def read(folder: Path) -> dict[str, int]:
     except OSError as error:
         raise BadModel(f"{FILE} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError):
-        raise BadModel(f"{FILE} is not JSON") from None
+        raise BadModel(f"{FILE} is not JSON of at most {MAX_BYTES:,} bytes") from None
     if not isinstance(value, dict):
         raise BadModel(f"{FILE} is not a JSON object")
     if len(value) > MAX_ALIASES:

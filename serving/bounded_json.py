@@ -11,6 +11,9 @@ MAX_KEY = 64
 """Characters of an object's key."""
 MAX_WHOLE = 2**63 - 1
 
+Named = tuple[str, Any]
+"""A part of a value, with its name in messages."""
+
 
 def check_value(field: str, value: Any, max_size: int, max_depth: int) -> None:
     """Raise InvalidArgument unless a JSON value is small, shallow and of numbers and text alone.
@@ -23,33 +26,42 @@ def check_value(field: str, value: Any, max_size: int, max_depth: int) -> None:
     """
     level, size = [(field, value)], 0  # level by level: a recursion would end where Python's does
     for _ in range(max_depth + 1):
-        inner: list[tuple[str, Any]] = []
+        inner: list[Named] = []
         for name, part in level:
-            size += 1
-            match part:
-                case dict():
-                    size += sum(_key_size(name, key) for key in part)
-                    inner += [(_inside(name, key), one) for key, one in part.items()]
-                case list() | tuple():
-                    inner += [(name, one) for one in part]
-                case str():
-                    checks.sendable(name, part)
-                    size += len(part)
-                case bool() | None:
-                    pass
-                case int():
-                    if abs(part) > MAX_WHOLE:
-                        raise InvalidArgument(name, f"is not from {-MAX_WHOLE:,} to {MAX_WHOLE:,}")
-                case float() if math.isfinite(part):
-                    pass
-                case _:
-                    raise InvalidArgument(name, f"{quoted(repr(part))} is neither text nor a finite number")
+            size += 1 + _size(name, part)
+            inner += _parts(name, part)
         if size + len(inner) > max_size:
             raise InvalidArgument(field or "JSON", f"has more than {max_size:,} characters")
         if not inner:
             return
         level = inner
     raise InvalidArgument(level[0][0], f"is nested more than {max_depth} levels deep")
+
+
+def _size(field: str, part: Any) -> int:
+    """Characters of a text or of an object's keys, which are checked, as numbers are."""
+    match part:
+        case str():
+            checks.sendable(field, part)
+            return len(part)
+        case dict():
+            return sum(_key_size(field, key) for key in part)
+        case int() if abs(part) > MAX_WHOLE:
+            raise InvalidArgument(field, f"is not from {-MAX_WHOLE:,} to {MAX_WHOLE:,}")
+        case list() | tuple() | int() | None:
+            return 0
+        case float() if math.isfinite(part):
+            return 0
+    raise InvalidArgument(field, f"{quoted(repr(part))} is neither text nor a finite number")
+
+
+def _parts(field: str, part: Any) -> list[Named]:
+    match part:
+        case dict():
+            return [(_inside(field, key), one) for key, one in part.items()]
+        case list() | tuple():
+            return [(field, one) for one in part]
+    return []
 
 
 def _inside(field: str, key: str) -> str:

@@ -11,6 +11,7 @@ MakemoreError                what was wrong, where, and what to do; the command 
  │   └─ Unavailable          not ready, or going away: try again
  │       └─ NoServer         nothing answers at the address
  ├─ BadModel                 a published version that the repository refuses
+ │   └─ Undecided            the same, for now: there is no time or memory to judge it
  ├─ NoDevice                 models are to run on a device that is not there, or of no use
  └─ Unwritable               a file that cannot be written
 
@@ -91,6 +92,10 @@ class NoServer(Unavailable):
 
 class BadModel(MakemoreError):
     """A model's files do not keep the step-graph contract; the text says which and how."""
+
+
+class Undecided(BadModel):
+    """A version that cannot be judged now, for want of time or memory; it is tried again later."""
 
 
 class NoDevice(MakemoreError):

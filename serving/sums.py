@@ -4,6 +4,7 @@ A file is read once, from its one descriptor, so that what was verified is what 
 file (a link, a pipe, a device) is not opened for reading, and nothing of a file beyond its bound is read.
 """
 
+import errno
 import hashlib
 import os
 import re
@@ -26,6 +27,8 @@ MAX_SUMS = 64 * 2**10
 MAX_FILES = 64
 MAX_ENTRIES = 256
 """Files and folders in the folder of a version, hidden ones too."""
+PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
+"""What the file itself has no part in; it may be read later."""
 MEMORY = 0.25
 """The part of the memory that is left that a file may take: what is made of it takes more than it."""
 SUM_LINE = re.compile(r"([0-9a-f]{64}) [ *]([A-Za-z0-9_-][A-Za-z0-9._-]*)", re.ASCII)
@@ -64,6 +67,8 @@ def entries(folder: Path) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as found:
             listed = list(islice(found, MAX_ENTRIES + 1))
     except OSError as error:
+        if error.errno in PASSING:
+            raise
         raise BadModel(f"the folder cannot be read: {error.strerror}") from None
     if len(listed) > MAX_ENTRIES:
         raise BadModel(f"the folder holds more than {MAX_ENTRIES} files")
@@ -88,7 +93,12 @@ def _sums(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def read_plain(path: Path, most: int) -> bytes:
-    """The bytes of a plain file of at most so many; raises BadModel."""
+    """The bytes of a plain file of at most `most` bytes.
+
+    Raises:
+        BadModel: it is none, or is larger.
+        OSError, MemoryError: it cannot be read now.
+    """
     try:
         with open(path, "rb", opener=_open) as file:
             found = os.fstat(file.fileno())
@@ -100,6 +110,8 @@ def read_plain(path: Path, most: int) -> bytes:
                 raise MemoryError(f"{path.name} has {found.st_size:,} bytes")
             content = file.read(found.st_size + 1)
     except OSError as error:
+        if error.errno in PASSING:
+            raise
         reason = "it is a link" if path.is_symlink() else error.strerror
         raise BadModel(f"{path.name} cannot be read: {reason}") from None
     if len(content) != found.st_size:

@@ -18,9 +18,11 @@ from serving.apart.beat import Beat
 from serving.apart.frames import AT_ONCE, Frames, framed, received
 from serving.apart.remote import RemoteEngine
 from serving.config import ServerConfig
+from serving.constraints.taken import Known
 from serving.engine.stepping import States, StepSession
 from serving.errors import Unavailable
 from serving.manifest import Manifest
+from serving.verification import how_it_ended
 
 PROGRAM: tuple[str, ...] = ("-P", "-m", "serving.apart.main")
 LAST_WORDS = 5.0
@@ -100,26 +102,37 @@ class RemoteEngines(asyncio.BufferedProtocol):
         """See Engines."""
         number = next(self._numbers)
         session = RemoteSession(
-            self, number, *self.ask("open", number, model, self._config.placement)
+            self, number, *self.ask("open", number, self._config.placement, content=model)
         )
         weakref.finalize(session, self._forget, number).atexit = False
         return session
 
-    def start(self, session: StepSession, name: str) -> RemoteEngine:
+    def start(self, session: StepSession, name: str, known: Known | None = None) -> RemoteEngine:
         """See Engines."""
         assert isinstance(session, RemoteSession)
         config = self._config
         how = (session, config.max_rows, config.tree_bytes)
-        engine = RemoteEngine(self._loop, *how, config.max_queue, name)
+        engine = RemoteEngine(self._loop, *how, config.max_queue, name, known)
+        content = None if known is None else known.content
         ours, theirs = socket.socketpair()
         with theirs, ExitStack() as undone:
             undone.enter_context(ours)
-            self.ask("begin", session.number, *how[1:], name, connection=theirs)
+            self.ask("begin", session.number, *how[1:], name, connection=theirs, content=content)
             undone.pop_all()
         connecting = self._loop.connect_accepted_socket(lambda: engine, ours)
         asyncio.run_coroutine_threadsafe(connecting, self._loop).result()
         self._engines[session.number] = engine
         return engine
+
+    def restart(self) -> str:
+        """See Engines."""
+        process = self._process
+        self.stop()
+        self._over.clear()
+        self._frames = Frames()
+        asyncio.run_coroutine_threadsafe(self.begin(), self._loop).result()
+        self.require()
+        return how_it_ended(process.returncode if process else 0)
 
     def stop(self) -> None:
         """End the process."""
@@ -134,13 +147,28 @@ class RemoteEngines(asyncio.BufferedProtocol):
         self._over.wait(LAST_WORDS)
         self._control.close()
 
-    def ask(self, *question: Any, connection: socket.socket | None = None) -> Any:
-        """Have the process do something; what it raises is raised."""
+    def ask(
+        self,
+        *question: Any,
+        connection: socket.socket | None = None,
+        content: bytes | memoryview | None = None,
+    ) -> Any:
+        """Have the process do something; what it raises is raised.
+
+        Args:
+            question: the name of a method of House, and its first arguments.
+            connection: one more argument, if it is given.
+            content: the last argument, if it is given; it may be large, and is not copied.
+        """
+        size = None if content is None else len(content)
+        message = framed((size, connection is not None, *question))
         with self._asking:
             try:
-                self._control.sendall(framed(question))
+                self._control.sendall(message)
                 if connection is not None:
                     socket.send_fds(self._control, [b"."], [connection.fileno()])
+                if content is not None:
+                    self._control.sendall(content)
                 kind, value = received(self._control)
             except (OSError, EOFError):
                 raise Unavailable("the engines' process has ended") from None

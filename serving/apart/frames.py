@@ -19,6 +19,8 @@ PLAINEST = 2
 """The last version of marshal that makes no table of what occurs again, larger than our messages."""
 AT_ONCE = 2**16
 """Bytes that are read at once."""
+MAX_ERROR = 2**14
+"""Bytes of an error that is sent."""
 
 
 def framed(message: Any) -> bytes:
@@ -45,19 +47,41 @@ def pickled(value: object) -> bytes:
 
 def received(connection: socket.socket) -> Any:
     """The next message; raises EOFError when there is nobody at the other end."""
-    (size,) = HEADER.unpack(_exactly(connection, HEADER.size))
-    return pickle.loads(_exactly(connection, size))
+    (size,) = HEADER.unpack(exactly(connection, HEADER.size))
+    return pickle.loads(exactly(connection, size))
 
 
-def _exactly(connection: socket.socket, size: int) -> bytearray:
-    found = bytearray(size)
-    view, at = memoryview(found), 0
-    while at < size:
-        count = connection.recv_into(view[at:])
+def exactly(connection: socket.socket, size: int) -> bytearray:
+    """The next `size` bytes of a connection.
+
+    Raises:
+        EOFError: nobody is at the other end.
+        MemoryError: there is no room for them; they are read all the same, so that what comes next is
+            found where it begins.
+    """
+    try:
+        found = bytearray(size)
+    except MemoryError:
+        _skip(connection, size)
+        raise
+    _fill(connection, memoryview(found))
+    return found
+
+
+def _fill(connection: socket.socket, view: memoryview) -> None:
+    while view:
+        count = connection.recv_into(view)
         if not count:
             raise EOFError("nobody is at the other end")
-        at += count
-    return found
+        view = view[count:]
+
+
+def _skip(connection: socket.socket, size: int) -> None:
+    view = memoryview(bytearray(AT_ONCE))
+    while size:
+        part = view[: min(size, AT_ONCE)]
+        _fill(connection, part)
+        size -= len(part)
 
 
 class Frames:
@@ -88,9 +112,18 @@ class Frames:
 
 
 def sendable(error: BaseException) -> BaseException:
-    """An error, or what it says if it cannot be sent."""
+    """An error, or the beginning of its text if it cannot be sent or is too large."""
     try:
-        pickle.loads(pickle.dumps(error))
+        pickle.loads(found := pickle.dumps(error))
+        if len(found) <= MAX_ERROR:
+            return error
+    except Exception:  # whatever its own methods raise
+        pass
+    return RuntimeError(f"{type(error).__name__}: {_text_of(error)[: MAX_ERROR // 4]}")
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
     except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error
+        return "it does not say what happened"

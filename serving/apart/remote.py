@@ -10,6 +10,7 @@ from typing import Any
 from serving.apart.beat import Beat
 from serving.apart.frames import AT_ONCE, Frames, framed_plain
 from serving.apart.wire import Message, Shared, packed_job, unpacked_answer, unpacked_samples
+from serving.constraints.taken import Known
 from serving.engine.admission import Admission
 from serving.engine.figures import Figures
 from serving.engine.job import Draw, Job
@@ -29,6 +30,7 @@ class RemoteEngine(asyncio.BufferedProtocol):
         prefix_cache: see Engine.
         max_queue: see Engine.
         name: see Engine.
+        known: the model's set of known strings, which the engine has as well.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class RemoteEngine(asyncio.BufferedProtocol):
         prefix_cache: int,
         max_queue: float,
         name: str,
+        known: Known | None = None,
     ) -> None:
         self.session = session
         self.manifest = session.manifest
@@ -51,7 +54,7 @@ class RemoteEngine(asyncio.BufferedProtocol):
         self._loop = loop
         self._frames = Frames(plain=True)
         self._buffer = memoryview(bytearray(AT_ONCE))
-        self._shared = Shared(self._write)
+        self._shared = Shared(self._write, known)
         self._jobs: dict[int, Job] = {}
         self._number = self._sent = 0
         self._outbox: list[bytes] = []

@@ -84,9 +84,7 @@ def bytes_read() -> int:
 
 
 @pytest.mark.parametrize("name", [MODEL, "known.u64", "SHA256SUMS", "README.md"])
-def test_nothing_is_read_of_a_file_that_is_too_large(
-    folder: Path, name: str
-) -> None:
+def test_nothing_is_read_of_a_file_that_is_too_large(folder: Path, name: str) -> None:
     if name != "SHA256SUMS":
         (folder / "SHA256SUMS").write_text(f"{SUM}  {name}\n")
     with (folder / name).open("wb") as file:
