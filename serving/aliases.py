@@ -8,11 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from serving import checks
+from serving.catalogue import VERSION
 from serving.errors import BadModel, InvalidArgument, NotFound, Unwritable
+from serving.quoting import quoted
+from serving.sums import read_plain
 
 FILE = "aliases.json"
 ALIAS = re.compile(r"[a-z][a-z0-9._-]{0,62}", re.ASCII)
 MAX_BYTES = 2**16
+MAX_ALIASES = 64
 RULE = "1 to 63 of a-z, 0-9, '.', '_' and '-', the first a letter"
 
 
@@ -25,11 +30,7 @@ def read(folder: Path) -> dict[str, int]:
     path = folder / FILE
     try:
         path.lstat()
-        if not path.is_file():  # which would be waited for, if it is a pipe
-            raise BadModel(f"{FILE} is no plain file")
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-        value = json.loads(content[:MAX_BYTES])
+        value = json.loads(read_plain(path, MAX_BYTES))
     except FileNotFoundError:
         return {}
     except OSError as error:
@@ -38,9 +39,13 @@ def read(folder: Path) -> dict[str, int]:
         raise BadModel(f"{FILE} is not JSON of at most {MAX_BYTES:,} bytes") from None
     if not isinstance(value, dict):
         raise BadModel(f"{FILE} is not a JSON object")
+    if len(value) > MAX_ALIASES:
+        raise BadModel(f"{FILE} has more than {MAX_ALIASES} aliases")
     for alias, version in value.items():
-        if not ALIAS.fullmatch(alias) or type(version) is not int or version < 1:
-            raise BadModel(f"{FILE}: {alias[:63]!r} is not an alias with the version that it means")
+        if not (
+            ALIAS.fullmatch(alias) and type(version) is int and VERSION.fullmatch(str(version))
+        ):
+            raise BadModel(f"{FILE}: {quoted(alias)} is not an alias with the version it means")
     return value
 
 
@@ -48,19 +53,20 @@ def write(folder: Path, alias: str, version: int | None) -> dict[str, int]:
     """Let an alias mean a version, or nothing any more; all aliases after that.
 
     Raises:
-        InvalidArgument: it cannot be called so.
+        InvalidArgument: it cannot be called so, or the model has too many aliases.
         NotFound: the folder has no such version, or no such alias to be removed.
         BadModel: the file that is there cannot be read.
         Unwritable: the file cannot be written; the old one is as it was.
     """
     if not ALIAS.fullmatch(alias):
-        raise InvalidArgument("alias", f"'{alias}' must be {RULE}")
+        raise InvalidArgument("alias", f"{quoted(alias)} must be {RULE}")
     if version is not None and not (folder / str(version)).is_dir():
         raise NotFound(f"{folder} has no version {version}")
     with _alone(folder):
         aliases = read(folder)
         if version is not None:
             aliases[alias] = version
+            checks.whole("aliases of a model", len(aliases), 0, MAX_ALIASES)
         elif aliases.pop(alias, None) is None:
             raise NotFound(f"{folder} has no alias '{alias}'")
         _replace(folder / FILE, json.dumps(aliases, indent=1, sort_keys=True) + "\n")

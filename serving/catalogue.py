@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
 VERSION = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
+NAME_RULE = "1 to 63 of a-z, 0-9, '.', '_' and '-', the first a letter or digit"
+VERSION_RULE = "a whole number from 1 to 999999999 without leading zeros"
 
 TOLD = 20
 """Names that an error tells at most."""
@@ -25,7 +27,7 @@ def check_name(name: str) -> None:
     if not NAME.fullmatch(name):
         raise InvalidArgument(
             "name",
-            f"'{name}' must be 1 to 63 of a-z, 0-9, '.', '_' and '-', the first a letter or digit",
+            f"{quoted(name)} must be {NAME_RULE}",
         )
 
 

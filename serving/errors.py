@@ -14,6 +14,7 @@ MakemoreError                what was wrong, where, and what to do; the command 
  │   ├─ UnexpectedStatus     a call ended with a status that none of the others stands for
  │   └─ ClientClosed         a client was used after it was closed
  ├─ BadModel                 a published version that the repository refuses
+ │   └─ Undecided            the same, for now: there is no time or memory to judge it
  ├─ NoDevice                 models are to run on a device that is not there, or of no use
  └─ Unwritable               a file that cannot be written
 
@@ -115,6 +116,10 @@ class ClientClosed(ServingError):
 
 class BadModel(MakemoreError):
     """A model's files do not keep the step-graph contract; the text says which and how."""
+
+
+class Undecided(BadModel):
+    """A version that cannot be judged now, for want of time or memory; it is tried again later."""
 
 
 class NoDevice(MakemoreError):

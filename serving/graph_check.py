@@ -19,8 +19,6 @@ from serving.quoting import quoted
 
 MAX_NODES = 20_000
 MAX_RANK = 8
-MAX_MANIFEST = 4 * 2**20  # characters
-MAX_ALPHABET = 2**16
 FORMATS = range(7, 14)
 OPERATOR_SETS = {STANDARD: range(13, 28), CONTRIB: range(1, 2)}
 
@@ -96,12 +94,7 @@ def _manifest(model: pb.Model) -> Manifest:
     found = [entry.value for entry in model.metadata_props if entry.key == KEY]
     if len(found) != 1:
         raise BadModel(f"the graph has {len(found)} metadata properties {KEY}, not one")
-    if len(found[0]) > MAX_MANIFEST:
-        raise BadModel(f"manifest: has more than {MAX_MANIFEST:,} characters")
-    manifest = Manifest.parse(found[0])
-    if len(manifest.alphabet) > MAX_ALPHABET:
-        raise BadModel(f"manifest: alphabet: has more than {MAX_ALPHABET:,} characters")
-    return manifest
+    return Manifest.parse(found[0])
 
 
 def _check_constants(graph: pb.Graph) -> None:

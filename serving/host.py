@@ -11,6 +11,7 @@ from serving.catalogue import VERSION, Catalogue
 from serving.engine.protocols import AnyEngine, Engines
 from serving.engine.stepping import StepSession
 from serving.errors import BadModel, NotFound, Unavailable
+from serving.layout import hint
 from serving.repository import Model, Refusal, Repository
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class Host:
         self._begun: dict[StepSession, AnyEngine] = {}  # every engine that runs, retired ones too
         self._users: Counter[AnyEngine] = Counter()
         self._told: set[Refusal] = set()
+        self._told_strays: set[Refusal] = set()
         self._lock = threading.Lock()  # of what is served and who uses it; never held for long
         self._loading = threading.Lock()
         self._is_given_up = False
@@ -65,14 +67,38 @@ class Host:
         """
         self.engines.require()
         with self._loading:
-            self.repository.load(self._begin)
+            self._load_first()
             catalogue = self.repository.catalogue
             self._tell()
             if not catalogue.models:
-                raise NotFound(f"{self.repository.path} has no model that can be served")
+                path = self.repository.path
+                raise NotFound(f"{path} has no model that can be served; {hint(path)}")
             if catalogue.default:
                 catalogue.find("")
             self._swap(catalogue)
+
+    def _load_first(self) -> None:
+        """Load the repository; a version that ends the engines' process twice is left out.
+
+        Once, it may have been ended by anything. Nobody is served yet, so that nothing is lost by beginning
+        anew.
+        """
+        ends: Counter[Path] = Counter()
+        while True:
+            try:
+                self.repository.load(self._begin)
+                return
+            except Unavailable:
+                suspect = self.repository.under_way
+                if self._is_given_up or suspect is None:
+                    raise
+            how = self.engines.restart()
+            with self._lock:
+                self._begun.clear()
+            ends[suspect] += 1
+            log.warning("loading %s %s: starting another", suspect, how)
+            if ends[suspect] > 1:
+                self.repository.leave_out(suspect, f"loading it {how}")
 
     def reload(self) -> None:
         """Take over what has changed in the repository; calls under way finish on what they began with.
@@ -97,7 +123,9 @@ class Host:
         if self._is_given_up:
             raise Unavailable("the server is to end")
         try:
-            engine = self.engines.start(model.session, model.short_name)
+            engine = self.engines.start(model.session, model.short_name, model.known)
+        except (Unavailable, OSError, MemoryError):  # which the model has no part in
+            raise
         except Exception as error:  # the runtime raises many kinds
             raise BadModel(f"the first step fails: {error}") from error
         with self._lock:
@@ -142,6 +170,10 @@ class Host:
 
     def _tell(self, *more: Refusal) -> None:
         """Log what is refused, unless it was before."""
+        for stray in self.repository.strays:
+            if stray not in self._told_strays:
+                log.warning("%s is %s", stray.path, stray.reason)
+        self._told_strays = set(self.repository.strays)
         refusals = [*self.repository.refusals, *more]
         for refusal in refusals:
             if refusal not in self._told:

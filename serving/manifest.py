@@ -6,24 +6,36 @@ it needs is the alphabet, the longest string and the states.
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any, Self
 
 from serving import checks
+from serving.bounded_json import check_value
+from serving.catalogue import check_name
 from serving.engine.sampling import SamplingParameters
-from serving.errors import BadModel, MakemoreError
+from serving.errors import BadModel, InvalidArgument, MakemoreError
 from serving.percentiles import HeldOut
-from serving.vocabulary import Vocabulary
+from serving.quoting import control_character, quoted
+from serving.vocabulary import MAX_ALPHABET, Vocabulary
 
 KEY = "makemore.manifest"
 FORMAT_VERSION = 1
 DTYPES = ("float32", "float64", "int32", "int64", "bool")
 PARTS = ("train", "dev", "test")
+MAX_TEXT = 2 * 2**20
+"""Characters of a manifest's JSON text; the longest table of held-out strings takes about 1.2 million."""
+MAX_DEPTH = 16
+MAX_NOTES, NOTES_DEPTH = 2**16, 8
+"""Bounds on the size and the depth of each object that the server only passes on."""
 MAX_LENGTH = 4096
+MAX_STATES, MAX_AXES, MAX_AXIS = 1024, 7, 2**26
 MAX_STATE_BYTES = 64 * 2**20
 """Of all states of a row; what a server can be made to allocate has to have an end."""
+ARCHITECTURE = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}", re.ASCII)
+TENSOR = re.compile(r"[!-~]{1,128}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -61,10 +73,24 @@ class StateSpec:
                 "shape": list(shape),
                 **others,
             } if dtype in DTYPES and all(type(n) is int and n > 0 for n in shape):
+                _check_state(name, input_, output, shape)
                 is_in_place, grows = others.get("in_place") is True, others.get("grows")
                 axis = grows if type(grows) is int and 0 <= grows < len(shape) else None
                 return cls(name, input_, output, dtype, tuple(shape), is_in_place, axis)
         raise BadModel(f"manifest: states: {_short(value)} is not a state description")
+
+
+def _check_state(name: str, input_: str, output: str, shape: list[int]) -> None:
+    for text in (name, input_, output):
+        if not TENSOR.fullmatch(text):
+            raise BadModel(
+                f"manifest: states: {quoted(text)} must be 1 to 128 visible characters of ASCII"
+            )
+    if len(shape) > MAX_AXES or any(n > MAX_AXIS for n in shape):
+        raise BadModel(
+            f"manifest: states: {quoted(name)}: shape must have at most {MAX_AXES} axes, "
+            f"of at most {MAX_AXIS:,} each"
+        )
 
 
 @dataclass(frozen=True)
@@ -91,18 +117,37 @@ class Manifest:
 
     def __post_init__(self) -> None:
         try:
+            self._check_sizes()
             self.vocabulary, self.recommended_sampling  # noqa: B018 - built to be checked
             for part in PARTS:
                 self.part_metrics(part)
             checks.whole("max_length", self.max_length, 1, MAX_LENGTH)
             state_bytes = sum(state.bytes_per_row for state in self.states)
             checks.whole("states: bytes a row", state_bytes, 0, MAX_STATE_BYTES)
-            checks.sendable("architecture", self.architecture)
         except MakemoreError as error:
             raise BadModel(f"manifest: {error}") from None
         names = [n for state in self.states for n in (state.input, state.output)]
         if len(set(names)) != len(names) or {"token", "logits"} & set(names):
             raise BadModel("manifest: states: a tensor's name stands twice")
+
+    def _check_sizes(self) -> None:
+        """Raise InvalidArgument for whatever is too large, too deep or not fit to be shown."""
+        check_name(self.name)
+        if not ARCHITECTURE.fullmatch(self.architecture):
+            raise InvalidArgument(
+                "architecture",
+                f"{quoted(self.architecture)} must be 1 to 64 of A-Z, a-z, 0-9, ' ', '.', '_', "
+                "'+' and '-', the first a letter or digit",
+            )
+        if len(self.alphabet) > MAX_ALPHABET:
+            raise InvalidArgument("alphabet", f"has more than {MAX_ALPHABET:,} characters")
+        for character in self.alphabet:
+            if isinstance(character, str) and (found := control_character(character)):
+                raise InvalidArgument("alphabet", f"holds {found}")
+        if len(self.states) > MAX_STATES:
+            raise InvalidArgument("states", f"has more than {MAX_STATES:,} states")
+        for key in (*_NOTES, "extra"):
+            check_value(key, getattr(self, key), MAX_NOTES, NOTES_DEPTH)
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -136,8 +181,13 @@ class Manifest:
     @classmethod
     def parse(cls, text: str) -> Self:
         """A manifest from its JSON text; raises BadModel with the key that is wrong."""
+        if len(text) > MAX_TEXT:
+            raise BadModel(f"manifest: has more than {MAX_TEXT:,} characters")
         try:
             value = json.loads(text)
+            check_value("", value, MAX_TEXT, MAX_DEPTH)
+        except InvalidArgument as error:
+            raise BadModel(f"manifest: {error}") from None
         except (ValueError, RecursionError) as error:
             raise BadModel(f"manifest: not JSON: {error}") from None
         if not isinstance(value, dict):
@@ -188,3 +238,4 @@ _REQUIRED = {"name": str, "architecture": str, "alphabet": list, "max_length": i
 _LISTS = ("alphabet", "states", "held_out")
 _KNOWN = {f.name for f in fields(Manifest)} - {"extra"}
 _KINDS = _REQUIRED | dict.fromkeys(sorted(_KNOWN - set(_REQUIRED) - {"format_version"}), dict)
+_NOTES = sorted(_KNOWN - set(_REQUIRED) - {"format_version", "held_out"})

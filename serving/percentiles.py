@@ -1,6 +1,5 @@
 """How likely a model finds the held-out strings of each length, so that a score can be compared."""
 
-import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,9 @@ from typing import Any, Self
 from serving.errors import BadModel
 
 QUANTILES = 101
+MAX_LENGTHS = 4097
+MAX_LOG_PROB = 1e9
+NO_TABLE = "manifest: held_out: is no table of lengths and quantiles"
 
 
 @dataclass(frozen=True)
@@ -24,25 +26,27 @@ class HeldOut:
     lengths: Sequence[int]
     quantiles: Sequence[Sequence[float]]
 
+    def __post_init__(self) -> None:
+        if not self._is_whole():
+            raise BadModel(NO_TABLE)
+
     @classmethod
     def parse(cls, value: Any) -> Self:
         """The table from its JSON object; raises BadModel."""
         match value:
             case {"lengths": list(lengths), "quantiles": list(quantiles)}:
-                table = cls(lengths, quantiles)
-                if table._is_whole():
-                    return table
-        raise BadModel("manifest: held_out: is no table of lengths and quantiles")
+                return cls(lengths, quantiles)
+        raise BadModel(NO_TABLE)
 
     def _is_whole(self) -> bool:
         return (
-            0 < len(self.lengths) == len(self.quantiles)
-            and all(type(length) is int and length >= 0 for length in self.lengths)
+            0 < len(self.lengths) == len(self.quantiles) <= MAX_LENGTHS
+            and all(type(length) is int and 0 <= length < MAX_LENGTHS for length in self.lengths)
             and _is_rising(self.lengths)
             and all(
                 isinstance(row, list)
                 and len(row) == QUANTILES
-                and all(isinstance(x, float) and math.isfinite(x) for x in row)
+                and all(isinstance(x, float) and abs(x) <= MAX_LOG_PROB for x in row)
                 and _is_rising(row)
                 for row in self.quantiles
             )

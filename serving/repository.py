@@ -5,26 +5,35 @@ and so is what was loaded from its folder before.
 """
 
 import hashlib
+import math
 import os
-import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from serving import aliases
-from serving.catalogue import NAME, VERSION, Aliases, Catalogue
+from serving.catalogue import Aliases, Catalogue
 from serving.constraints.taken import Known
 from serving.engine.stepping import StepSession
-from serving.errors import BadModel, NotFound, Unavailable
+from serving.errors import BadModel, NotFound, Unavailable, Undecided
 from serving.graph_check import check
+from serving.layout import MODELS, VERSIONS, Level
 from serving.manifest import Manifest
 from serving.placement import ON_CPU
 from serving.quoting import printable, quoted
-from serving.sums import KNOWN, MODEL, read_verified
+from serving.sums import KNOWN, MAX_ENTRIES, MODEL, read_verified
 from serving.verification import Verification
 
 Stamp = tuple[tuple[str, int, int, int], ...]
+MAX_REASON = 2000
+"""Characters of a reason."""
+RETRY, MAX_RETRY = 5.0, 3600.0
+"""Seconds between attempts to judge a version, from the second on; they double up to MAX_RETRY."""
+MAX_STRAYS = 20
+"""Folders with unusable names that are told of."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +80,15 @@ class Version:
         stamp: of the files that were last looked at.
         model: the last that was good; None if there was none.
         reason: why those files are refused; empty if they are not.
+        attempts: how often they could not be judged, for want of time or memory.
+        retry_at: when they are tried again unless they change, by the monotonic clock.
     """
 
     stamp: Stamp
     model: Model | None
     reason: str = ""
+    attempts: int = 0
+    retry_at: float = math.inf
 
 
 def open_here(model: bytes) -> StepSession:
@@ -117,9 +130,15 @@ def stamp_of(folder: Path) -> Stamp:
     Times are only compared for being the same, so a clock that jumps does no harm.
     """
     with suppress(OSError):
-        every = [(entry.name, entry.stat()) for entry in os.scandir(folder)]
+        with os.scandir(folder) as found:
+            every = [(entry.name, entry.stat()) for entry in islice(found, MAX_ENTRIES + 1)]
         return tuple(sorted((name, s.st_ino, s.st_size, s.st_ctime_ns) for name, s in every))
     return ()
+
+
+def told(reason: str) -> str:
+    """A reason as it is kept and logged: printable, and not too long."""
+    return printable(reason[:MAX_REASON])
 
 
 def accept(model: Model) -> None:
@@ -138,6 +157,8 @@ class Repository:
 
     Attributes:
         catalogue: what is served, once it was read.
+        strays: folders whose names cannot be used, with what they must be named.
+        under_way: the folder that is being loaded; None between two loads.
     """
 
     def __init__(
@@ -152,6 +173,8 @@ class Repository:
         self.open_session = open_session
         self.max_rows = max_rows
         self.catalogue = Catalogue({}, {}, default)
+        self.strays: list[Refusal] = []
+        self.under_way: Path | None = None
         self._versions: dict[Path, Version] = {}
         self._others: dict[Refusal, None] = {}
         self._is_reconsidering = False
@@ -170,6 +193,10 @@ class Repository:
         versions = self._versions.items()
         return [*(Refusal(p, v.reason) for p, v in versions if v.reason), *self._others]
 
+    def leave_out(self, folder: Path, reason: str) -> None:
+        """Refuse a version from now on, until its files change or `reconsider` is called."""
+        self._versions[folder] = Version(stamp_of(folder), None, told(reason))
+
     def load(self, begin: Callable[[Model], object] = accept) -> None:
         """Load every version that is new or has changed; what is refused is in `refusals`.
 
@@ -180,6 +207,7 @@ class Repository:
             NotFound: the folder is not there, or cannot be read.
             Unavailable: raised by `begin`, to end it all.
         """
+        self.strays = []
         names = self._names()
         self._others = {}
         if self._is_reconsidering:
@@ -190,6 +218,7 @@ class Repository:
         with Verification(self.max_rows) as trial:
             verify = trial.verify if self.max_rows else check
             versions = {f: self._look(f, begin, verify) for f in self._folders(names)}
+        self.under_way = None
         kept = self._irreplaceable(versions)
         catalogue = self._catalogue_of({**kept, **versions})
         meant = _default_of(self.catalogue)
@@ -203,7 +232,7 @@ class Repository:
     def _names(self) -> list[Path]:
         """The folders of models; raises NotFound."""
         try:
-            return sorted(self._inside(self.path, NAME))
+            return sorted(self._inside(self.path, MODELS))
         except (FileNotFoundError, NotADirectoryError):
             what = "is no folder of models; publish one with makemore export"
         except OSError as error:
@@ -211,19 +240,21 @@ class Repository:
         raise NotFound(f"{self.path} {what}")
 
     def _refuse(self, path: Path, reason: str) -> None:
-        self._others[Refusal(path, printable(reason))] = None
+        self._others[Refusal(path, told(reason))] = None
 
     def _folders(self, names: Iterable[Path]) -> Iterator[Path]:
         for name in names:
             try:
-                yield from sorted(self._inside(name, VERSION), key=lambda p: int(p.name))
+                yield from sorted(self._inside(name, VERSIONS), key=lambda p: int(p.name))
             except OSError as error:  # what was served of it before is served on
                 self._refuse(name, f"cannot be read: {error.strerror}")
                 yield from (folder for folder in self._versions if folder.parent == name)
 
-    @staticmethod
-    def _inside(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
-        return [p for p in folder.iterdir() if pattern.fullmatch(p.name) and p.is_dir()]
+    def _inside(self, folder: Path, level: Level) -> list[Path]:
+        found = level.look(folder)
+        room = MAX_STRAYS - len(self.strays)
+        self.strays += [Refusal(path, level.reason) for path in found.strays[:room]]
+        return found.usable
 
     def _look(
         self,
@@ -233,22 +264,34 @@ class Repository:
     ) -> Version:
         """What a folder holds now; nothing is read if it has not changed."""
         stamp, before = stamp_of(folder), self._versions.get(folder)
-        if before is not None and before.stamp == stamp:
+        is_same = before is not None and before.stamp == stamp
+        if before is not None and is_same and time.monotonic() < before.retry_at:
             return before
+        self.under_way, is_undecided = folder, False
         try:
             model = load_version(folder, self.open_session, verify)
             begin(model)
         except Unavailable:
             raise
         except BadModel as error:
-            reason = str(error)
-        except (OSError, MemoryError) as error:  # which may pass: it is looked at again
-            stamp, reason = (), f"cannot be loaded now: {type(error).__name__}: {error}"
+            reason, is_undecided = str(error), isinstance(error, Undecided)
+        except (OSError, MemoryError) as error:
+            reason, is_undecided = f"cannot be loaded now: {type(error).__name__}: {error}", True
         except Exception as error:  # whatever one version holds, the others are served
             reason = f"cannot be loaded: {type(error).__name__}: {error}"
         else:
             return Version(stamp, model)
-        return Version(stamp, before.model if before else None, printable(reason))
+        refused = Version(stamp, before.model if before else None, told(reason))
+        if not is_undecided:
+            return refused
+        attempts = before.attempts + 1 if before is not None and is_same else 1
+        wait = min(RETRY * 2.0 ** min(attempts - 2, 16), MAX_RETRY) if attempts > 1 else 0.0
+        return replace(
+            refused,
+            reason=f"{refused.reason}; it will be tried again",
+            attempts=attempts,
+            retry_at=time.monotonic() + wait,
+        )
 
     def _irreplaceable(self, versions: Mapping[Path, Version]) -> dict[Path, Version]:
         """What is gone from disk but is served on.
@@ -280,6 +323,9 @@ class Repository:
             found = aliases.read(folder)
         except BadModel as error:
             self._refuse(folder, str(error))
+            return before
+        except (OSError, MemoryError) as error:
+            self._refuse(folder, f"{aliases.FILE} cannot be read now: {error}")
             return before
         for alias, version in found.items():
             if version not in served:

@@ -1,14 +1,16 @@
 """The files of a published version, each of them what SHA256SUMS says.
 
 A file is read once, from its one descriptor, so that what was verified is what is used. What is no plain
-file (a link, a pipe, a device) is not opened for reading, and nothing is read beyond a bound.
+file (a link, a pipe, a device) is not opened for reading, and nothing of a file beyond its bound is read.
 """
 
+import errno
 import hashlib
 import os
 import re
 import stat
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from serving.cgroup import memory_left
@@ -18,10 +20,15 @@ from serving.quoting import quoted
 MODEL = "model.onnx"
 KNOWN = "known.u64"
 SUMS = "SHA256SUMS"
-MAX_SIZES = {MODEL: 512 * 2**20, KNOWN: 512 * 2**20}
+MAX_SIZES = {MODEL: 512 * 2**20, KNOWN: 256 * 2**20}
+"""Bytes: of a model, and of the fingerprints of 33 million strings."""
 MAX_OTHER = 16 * 2**20
 MAX_SUMS = 64 * 2**10
 MAX_FILES = 64
+MAX_ENTRIES = 256
+"""Files and folders in the folder of a version, hidden ones too."""
+PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
+"""What the file itself has no part in; it may be read later."""
 MEMORY = 0.25
 """The part of the memory that is left that a file may take: what is made of it takes more than it."""
 SUM_LINE = re.compile(r"([0-9a-f]{64}) [ *]([A-Za-z0-9_-][A-Za-z0-9._-]*)", re.ASCII)
@@ -33,6 +40,7 @@ def read_verified(folder: Path) -> dict[str, bytes]:
     Raises:
         BadModel: a file is missing, too large, no plain file, not what was published, or has no sum.
     """
+    found = entries(folder)
     contents: dict[str, bytes] = {}
     names = set()
     for name, digest in _sums(folder):
@@ -47,10 +55,24 @@ def read_verified(folder: Path) -> dict[str, bytes]:
     if MODEL not in contents:
         raise BadModel(f"{SUMS} does not name {MODEL}")
     # Else a list that was cut at a line's end would pass, and the model without what is left out.
-    for name in sorted(os.listdir(folder)):
+    for name in sorted(entry.name for entry in found):
         if name not in names and name != SUMS and not name.startswith("."):
             raise BadModel(f"{SUMS} does not name {quoted(name)}, which is there")
     return contents
+
+
+def entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What is in the folder of a version, in no order; raises BadModel if that is too much."""
+    try:
+        with os.scandir(folder) as found:
+            listed = list(islice(found, MAX_ENTRIES + 1))
+    except OSError as error:
+        if error.errno in PASSING:
+            raise
+        raise BadModel(f"the folder cannot be read: {error.strerror}") from None
+    if len(listed) > MAX_ENTRIES:
+        raise BadModel(f"the folder holds more than {MAX_ENTRIES} files")
+    return listed
 
 
 def _sums(folder: Path) -> Iterator[tuple[str, str]]:
@@ -71,20 +93,29 @@ def _sums(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def read_plain(path: Path, most: int) -> bytes:
-    """The bytes of a plain file of at most so many; raises BadModel."""
+    """The bytes of a plain file of at most `most` bytes.
+
+    Raises:
+        BadModel: it is none, or is larger.
+        OSError, MemoryError: it cannot be read now.
+    """
     try:
         with open(path, "rb", opener=_open) as file:
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
                 raise BadModel(f"{path.name} cannot be read: it is no plain file")
+            if found.st_size > most:
+                raise BadModel(f"{path.name} is larger than {most:,} bytes")
             if found.st_size > MEMORY * memory_left():
                 raise MemoryError(f"{path.name} has {found.st_size:,} bytes")
-            content = file.read(most + 1)
+            content = file.read(found.st_size + 1)
     except OSError as error:
+        if error.errno in PASSING:
+            raise
         reason = "it is a link" if path.is_symlink() else error.strerror
         raise BadModel(f"{path.name} cannot be read: {reason}") from None
-    if len(content) > most:
-        raise BadModel(f"{path.name} is larger than {most:,} bytes")
+    if len(content) != found.st_size:
+        raise BadModel(f"{path.name} changes while it is read")
     return content
 
 

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from serving.environment import child_environment
-from serving.errors import BadModel
+from serving.errors import BadModel, Undecided
 
 HEADER = struct.Struct(">QI")
 """What precedes a model on its way there: its length, and the most rows that it will have."""
@@ -59,28 +59,46 @@ class Verification:
 
         Raises:
             BadModel: it may not; the text says why.
+            Undecided: there is no time or memory to try it out now.
         """
         key = (sha256(content).hexdigest(), self._rows)
         if key in _verified:
             return
-        reason = self._verdict(content)
-        if reason:
-            raise BadModel(reason)
+        self._judge(content)
         _verified.add(key)
 
-    def _verdict(self, content: bytes) -> str:
+    def _judge(self, content: bytes) -> None:
         process = self._process = self._process or _started()
-        timer = threading.Timer(self._seconds, process.kill)
+        is_late = threading.Event()
+
+        def give_up() -> None:
+            is_late.set()
+            process.kill()
+
+        timer = threading.Timer(self._seconds, give_up)
         timer.start()
+        line, error = b"", None
         try:
             line = _asked(process, content, self._rows)
+            error = _verdict(line)
         finally:
             timer.cancel()
-        reason = _reason(line)
-        if reason is not None:
-            return reason
-        self._end()
-        return f"trying it out {'gave no verdict' if line else _how_it_ended(process.returncode)}"
+            if error is None or is_late.is_set():  # there is nobody to ask any more
+                self._end()
+        if (
+            error is None and is_late.is_set()
+        ):  # processor time is bounded besides, so others took it
+            error = Undecided(f"trying it out took too long: no verdict in {self._seconds:g} s")
+        if error is None and line:
+            error = BadModel("trying it out gave no verdict")
+        if error is None and process.returncode == -signal.SIGKILL:
+            error = Undecided(
+                "trying it out was ended from outside, as happens when memory is short"
+            )
+        if error is None:
+            error = BadModel(f"trying it out {how_it_ended(process.returncode)}")
+        if str(error):
+            raise error
 
     def _end(self) -> None:
         if self._process is not None:
@@ -113,21 +131,23 @@ def _asked(process: "subprocess.Popen[bytes]", content: bytes, rows: int) -> byt
     return process.stdout.readline(MAX_LINE)
 
 
-def _reason(line: bytes) -> str | None:
-    """What a verdict says, which is not believed to be well-formed; None if it is none."""
+def _verdict(line: bytes) -> BadModel | None:
+    """A verdict, without a text if it is good; None if the line, which is not trusted, has none."""
     try:
         match json.loads(line):
+            case {"reason": str(reason), "is_short": True} if reason:
+                return Undecided(f"{reason}, and memory is short")
             case {"reason": str(reason)}:
-                return reason
+                return BadModel(reason)
     except (ValueError, RecursionError):
         pass
     return None
 
 
-def _how_it_ended(status: int) -> str:
-    match -status:
-        case signal.SIGKILL | signal.SIGXCPU:
-            return "took too long, or more memory than there is"
-        case number if number > 0:
-            return f"ended the process by signal {number}"
+def how_it_ended(status: int) -> str:
+    """How a model has ended the process that it was in, from the exit status."""
+    if -status == signal.SIGXCPU:
+        return "took too long"
+    if status < 0:
+        return f"ended the process by signal {-status}"
     return f"ended the process with status {status}"

@@ -38,30 +38,34 @@ def main() -> None:
     restrict()
     while header := sys.stdin.buffer.read(HEADER.size):
         length, rows = HEADER.unpack(header)
-        answer(verdict(sys.stdin.buffer, length, rows))
+        answer(*verdict(sys.stdin.buffer, length, rows))
 
 
-def answer(reason: str) -> None:
-    """Tell whether a model is good: an empty reason."""
-    sys.stdout.write(json.dumps({"reason": reason[:2000]}) + "\n")
+def answer(reason: str, is_short: bool) -> None:
+    """Write a verdict: why a model is refused, empty if it is good, and whether memory was short."""
+    sys.stdout.write(json.dumps({"reason": reason[:2000], "is_short": is_short}) + "\n")
     sys.stdout.flush()
 
 
-def verdict(source: BinaryIO, length: int, rows: int) -> str:
-    """Why the model that comes is refused; empty if it is good."""
+def verdict(source: BinaryIO, length: int, rows: int) -> tuple[str, bool]:
+    """Why the model that comes is refused, empty if it is good, and whether it had too little memory."""
+    is_short = False
     try:
-        limit(COPIES * length)
+        is_short = limit(COPIES * length)
         content = source.read(length)
-        manifest = check(content)
-        limit(COPIES * (length + state_bytes(manifest, rows)))
+        try:
+            manifest = check(content)
+        except BadModel as error:  # which memory has no part in
+            return str(error) or "no reason is given", False
+        is_short |= limit(COPIES * (length + state_bytes(manifest, rows)))
         try_out(OrtSession(content), rows)
     except BadModel as error:
-        return str(error) or "no reason is given"
+        return str(error) or "no reason is given", is_short
     except MemoryError:
-        return "it takes more memory than it may"
+        return "it takes more memory than it may", is_short
     except Exception as error:  # the runtime raises many kinds
-        return f"it fails when tried out: {type(error).__name__}: {error}"
-    return ""
+        return f"it fails when tried out: {type(error).__name__}: {error}", is_short
+    return "", False
 
 
 def state_bytes(manifest: Manifest, rows: int) -> int:
@@ -82,15 +86,21 @@ def restrict() -> None:
         file.write("1000")  # should memory be short, this process goes first
 
 
-def limit(more: int) -> None:
-    """Bound the next model's memory to MEMORY and `more`, and its time to SECONDS."""
-    allowed = min(MEMORY + more, max(LEAST, int(SHARE * memory_left())))
+def limit(more: int) -> bool:
+    """Bound the next model's memory to MEMORY and `more`, and its time to SECONDS.
+
+    Returns:
+        Whether the memory is less, since the container has no more.
+    """
+    wanted = MEMORY + more
+    allowed = min(wanted, max(LEAST, int(SHARE * memory_left())))
     with suppress(FileNotFoundError):  # systems other than Linux have no /proc, and no such limits
         addresses, data = used()
         bound(resource.RLIMIT_AS, addresses + ADDRESSES * allowed)
         bound(resource.RLIMIT_DATA, data + allowed)
     times = os.times()
     bound(resource.RLIMIT_CPU, int(times.user + times.system) + 1 + SECONDS)
+    return allowed < wanted
 
 
 def bound(kind: int, value: int) -> None:

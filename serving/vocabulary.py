@@ -11,10 +11,13 @@ import numpy.typing as npt
 
 from serving import checks
 from serving.errors import InvalidArgument
+from serving.quoting import quoted
 from serving.text_files import normalise as normalise  # noqa: PLC0414 - a part of this module, too
 
 BOUNDARY = 0
 """The token that starts every string and, predicted, ends it."""
+MAX_ALPHABET = 4096
+"""Characters that a model may know."""
 
 
 COMPOSED = 4
@@ -64,7 +67,9 @@ class Vocabulary:
             raise InvalidArgument("alphabet", "is empty")
         for character in self.alphabet:
             if not isinstance(character, str) or len(character) != 1:
-                raise InvalidArgument("alphabet", f"{character!r} is not a single code point")
+                raise InvalidArgument(
+                    "alphabet", f"{quoted(str(character))} is not a single code point"
+                )
         checks.sendable("alphabet", "".join(self.alphabet))
         if len(set(self.alphabet)) != len(self.alphabet):
             raise InvalidArgument("alphabet", "holds a character twice")

@@ -20,10 +20,12 @@ from serving.apart.beat import Beat
 from serving.apart.frames import AT_ONCE, Frames, framed, received
 from serving.apart.remote import RemoteEngine
 from serving.config import ServerConfig
+from serving.constraints.taken import Known
 from serving.engine.stepping import States, StepSession
 from serving.environment import child_environment
 from serving.errors import ServingError, Unavailable
 from serving.manifest import Manifest
+from serving.verification import how_it_ended
 from serving.watchdog import LOOK
 
 log = logging.getLogger(__name__)
@@ -112,26 +114,37 @@ class RemoteEngines(asyncio.BufferedProtocol):
         """See Engines."""
         number = next(self._numbers)
         session = RemoteSession(
-            self, number, *self.ask("open", number, model, self._config.placement)
+            self, number, *self.ask("open", number, self._config.placement, content=model)
         )
         weakref.finalize(session, self._forget, number).atexit = False
         return session
 
-    def start(self, session: StepSession, name: str) -> RemoteEngine:
+    def start(self, session: StepSession, name: str, known: Known | None = None) -> RemoteEngine:
         """See Engines."""
         assert isinstance(session, RemoteSession)
         config = self._config
         how = (session, config.max_rows, config.tree_bytes)
-        engine = RemoteEngine(self._loop, *how, config.max_queue, name, self.cause_of_death)
+        engine = RemoteEngine(self._loop, *how, config.max_queue, name, self.cause_of_death, known)
+        content = None if known is None else known.content
         ours, theirs = socket.socketpair()
         with theirs, ExitStack() as undone:
             undone.enter_context(ours)
-            self.ask("begin", session.number, *how[1:], name, connection=theirs)
+            self.ask("begin", session.number, *how[1:], name, connection=theirs, content=content)
             undone.pop_all()
         connecting = self._loop.connect_accepted_socket(lambda: engine, ours)
         asyncio.run_coroutine_threadsafe(connecting, self._loop).result()
         self._engines[session.number] = engine
         return engine
+
+    def restart(self) -> str:
+        """See Engines."""
+        process = self._process
+        self.stop()
+        self._over.clear()
+        self._frames = Frames()
+        asyncio.run_coroutine_threadsafe(self.begin(), self._loop).result()
+        self.require()
+        return how_it_ended(process.returncode if process else 0)
 
     def stop(self) -> None:
         """End the process."""
@@ -147,13 +160,28 @@ class RemoteEngines(asyncio.BufferedProtocol):
         self._over.wait(LAST_WORDS)
         self._control.close()
 
-    def ask(self, *question: Any, connection: socket.socket | None = None) -> Any:
-        """Have the process do something; what it raises is raised."""
+    def ask(
+        self,
+        *question: Any,
+        connection: socket.socket | None = None,
+        content: bytes | memoryview | None = None,
+    ) -> Any:
+        """Have the process do something; what it raises is raised.
+
+        Args:
+            question: the name of a method of House, and its first arguments.
+            connection: one more argument, if it is given.
+            content: the last argument, if it is given; it may be large, and is not copied.
+        """
+        size = None if content is None else len(content)
+        message = framed((size, connection is not None, *question))
         with self._asking:
             try:
-                self._send(framed(question))
+                self._send(message)
                 if connection is not None:
                     socket.send_fds(self._control, [b"."], [connection.fileno()])
+                if content is not None:
+                    self._send(content)
                 kind, value = received(self._receive)
             except (OSError, EOFError):
                 raise Unavailable("the engines' process has ended") from None
@@ -161,7 +189,7 @@ class RemoteEngines(asyncio.BufferedProtocol):
             raise value
         return value
 
-    def _send(self, data: bytes) -> None:
+    def _send(self, data: bytes | memoryview) -> None:
         rest = memoryview(data)
         while rest:
             self._wait_for(select.POLLOUT)

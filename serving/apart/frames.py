@@ -14,11 +14,14 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+Read = Callable[[memoryview], int]
 HEADER = struct.Struct("<Q")
 PLAINEST = 2
 """The last version of marshal that makes no table of what occurs again, larger than our messages."""
 AT_ONCE = 2**16
 """Bytes that are read at once."""
+MAX_ERROR = 2**14
+"""Bytes of an error that is sent."""
 
 
 def framed(message: Any) -> bytes:
@@ -43,25 +46,47 @@ def pickled(value: object) -> bytes:
     return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
 
 
-def received(read: Callable[[memoryview], int]) -> Any:
-    """The next message; raises EOFError when there is nobody at the other end.
+def received(read: Read) -> Any:
+    """The next message; raises EOFError when there is nobody at the other end."""
+    (size,) = HEADER.unpack(exactly(read, HEADER.size))
+    return pickle.loads(exactly(read, size))
+
+
+def exactly(read: Read, size: int) -> bytearray:
+    """The next `size` bytes of a connection.
 
     Args:
         read: reads bytes, as socket.recv_into does.
+        size: how many.
+
+    Raises:
+        EOFError: nobody is at the other end.
+        MemoryError: there is no room for them; they are read all the same, so that what comes next is
+            found where it begins.
     """
-    (size,) = HEADER.unpack(_exactly(read, HEADER.size))
-    return pickle.loads(_exactly(read, size))
+    try:
+        found = bytearray(size)
+    except MemoryError:
+        _skip(read, size)
+        raise
+    _fill(read, memoryview(found))
+    return found
 
 
-def _exactly(read: Callable[[memoryview], int], size: int) -> bytearray:
-    found = bytearray(size)
-    view, at = memoryview(found), 0
-    while at < size:
-        count = read(view[at:])
+def _fill(read: Read, view: memoryview) -> None:
+    while view:
+        count = read(view)
         if not count:
             raise EOFError("nobody is at the other end")
-        at += count
-    return found
+        view = view[count:]
+
+
+def _skip(read: Read, size: int) -> None:
+    view = memoryview(bytearray(AT_ONCE))
+    while size:
+        part = view[: min(size, AT_ONCE)]
+        _fill(read, part)
+        size -= len(part)
 
 
 class Frames:
@@ -92,9 +117,18 @@ class Frames:
 
 
 def sendable(error: BaseException) -> BaseException:
-    """An error, or what it says if it cannot be sent."""
+    """An error, or the beginning of its text if it cannot be sent or is too large."""
     try:
-        pickle.loads(pickle.dumps(error))
+        pickle.loads(found := pickle.dumps(error))
+        if len(found) <= MAX_ERROR:
+            return error
+    except Exception:  # whatever its own methods raise
+        pass
+    return RuntimeError(f"{type(error).__name__}: {_text_of(error)[: MAX_ERROR // 4]}")
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
     except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error
+        return "it does not say what happened"

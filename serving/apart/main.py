@@ -9,8 +9,9 @@ import threading
 from typing import Any
 
 from serving.apart.beat import Beat
-from serving.apart.frames import framed, received, sendable
+from serving.apart.frames import exactly, framed, received, sendable
 from serving.apart.post import PostedEngine
+from serving.constraints.taken import Known
 from serving.engine.opening import open_session, require
 from serving.engine.stepping import States, StepSession
 from serving.manifest import Manifest
@@ -37,17 +38,34 @@ class House:
         """Answer until nobody asks any more."""
         while True:
             try:
-                name, *arguments = received(self._control.recv_into)
+                name, *arguments = self._question()
             except (EOFError, OSError):
                 return
+            except Exception as error:  # such as one for which there is no memory
+                answer = framed(("failed", sendable(error)))
+            else:
+                answer = self._answer(name, arguments)
             try:
-                answer = ("done", getattr(self, name)(*arguments))
-            except Exception as error:
-                answer = ("failed", sendable(error))
-            try:
-                self._control.sendall(framed(answer))
-            except OSError:  # nobody waits for it any more
+                self._control.sendall(answer)
+            except OSError:
                 return
+
+    def _question(self) -> list[Any]:
+        """A method's name and arguments: see RemoteEngines.ask."""
+        size, has_connection, *question = received(self._control.recv_into)
+        if has_connection:
+            _, (number, *_), _, _ = socket.recv_fds(self._control, 1, 1)
+            question.append(socket.socket(fileno=number))
+        if size is not None:
+            question.append(exactly(self._control.recv_into, size))
+        return question
+
+    def _answer(self, name: str, arguments: list[Any]) -> bytes:
+        """What a method returns or raises, as it is sent; whatever one model does, the others are served."""
+        try:
+            return framed(("done", getattr(self, name)(*arguments)))
+        except Exception as error:
+            return framed(("failed", sendable(error)))
 
     def configure(self, observe: ObserveConfig) -> None:
         """Log as the server does."""
@@ -57,16 +75,28 @@ class House:
         """See opening.require."""
         require(device)
 
-    def open(self, number: int, model: bytes, placement: Placement) -> tuple[Manifest, str]:
+    def open(self, number: int, placement: Placement, model: bytearray) -> tuple[Manifest, str]:
         """Open a session; what it says of itself, and its arithmetic."""
-        session = self._sessions[number] = open_session(model, placement)
+        session = self._sessions[number] = open_session(bytes(model), placement)
         return session.manifest, session.arithmetic
 
-    def begin(self, number: int, max_rows: int, prefix_cache: int, name: str) -> None:
-        """Start a session's engine, on a connection that comes along."""
-        _, (connection, *_), _, _ = socket.recv_fds(self._control, 1, 1)
+    def begin(
+        self,
+        number: int,
+        max_rows: int,
+        prefix_cache: int,
+        name: str,
+        connection: socket.socket,
+        known: bytearray | None = None,
+    ) -> None:
+        """Start a session's engine, on a connection that comes along, as its set of known strings does."""
         engine = PostedEngine(
-            self._sessions[number], socket.socket(fileno=connection), max_rows, prefix_cache, name
+            self._sessions[number],
+            connection,
+            max_rows,
+            prefix_cache,
+            name,
+            None if known is None else Known.of(known),
         )
         engine.start()
         self._engines[number] = engine

@@ -12,6 +12,7 @@ from typing import Any
 
 from serving.apart.frames import AT_ONCE, Frames, framed_plain, pickled, sendable
 from serving.apart.wire import Message, Things, packed_answer, packed_samples, unpacked_job
+from serving.constraints.taken import Known
 from serving.engine.engine import Engine
 from serving.engine.job import Draw, Job, Sample
 from serving.engine.stepping import StepSession
@@ -24,12 +25,13 @@ class Post:
 
     Args:
         connection: to the other process.
+        known: the model's set of known strings.
 
     Attributes:
         taken: messages that were read.
     """
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, known: Known | None = None) -> None:
         self.taken = 0
         self.events: list[Message] = []
         self.engine: Engine
@@ -38,7 +40,7 @@ class Post:
         self._poll.register(connection, select.POLLIN)
         self._frames = Frames(plain=True)
         self._buffer = memoryview(bytearray(AT_ONCE))
-        self._things = Things()
+        self._things = Things(known)
         self._jobs: dict[int, Job] = {}
         self._waiting: deque[Job | None] = deque()
         self._is_open = True
@@ -164,6 +166,7 @@ class PostedEngine(Engine):
         max_rows: see Engine.
         prefix_cache: see Engine.
         name: see Engine.
+        known: the model's set of known strings, which comes with the model, not with jobs.
     """
 
     def __init__(
@@ -173,9 +176,10 @@ class PostedEngine(Engine):
         max_rows: int,
         prefix_cache: int,
         name: str,
+        known: Known | None = None,
     ) -> None:
         super().__init__(session, max_rows, prefix_cache, name=name)
-        self.post = Post(connection)
+        self.post = Post(connection, known)
         self.post.engine = self
         self._inbox: Any = self.post
         self.admission: Any = self.post

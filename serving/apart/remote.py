@@ -11,6 +11,7 @@ from typing import Any
 from serving.apart.beat import Beat
 from serving.apart.frames import AT_ONCE, Frames, framed_plain
 from serving.apart.wire import Message, Shared, packed_job, unpacked_answer, unpacked_samples
+from serving.constraints.taken import Known
 from serving.engine.admission import Admission
 from serving.engine.figures import Figures
 from serving.engine.job import Draw, Job
@@ -31,6 +32,7 @@ class RemoteEngine(asyncio.BufferedProtocol):
         max_queue: see Engine.
         name: see Engine.
         cause_of_death: tells the error of calls that the end of the other process has cut.
+        known: the model's set of known strings, which the engine has as well.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class RemoteEngine(asyncio.BufferedProtocol):
         max_queue: float,
         name: str,
         cause_of_death: Callable[[], ServingError],
+        known: Known | None = None,
     ) -> None:
         self.session = session
         self.manifest = session.manifest
@@ -55,7 +58,7 @@ class RemoteEngine(asyncio.BufferedProtocol):
         self._cause_of_death = cause_of_death
         self._frames = Frames(plain=True)
         self._buffer = memoryview(bytearray(AT_ONCE))
-        self._shared = Shared(self._write)
+        self._shared = Shared(self._write, known)
         self._jobs: dict[int, Job] = {}
         self._number = self._sent = 0
         self._outbox: list[bytes] = []

@@ -34,6 +34,8 @@ from serving.engine.sampling import SamplingParameters
 Message = tuple[Any, ...]
 LARGE = 4096
 """Bytes from which on an array that several jobs share is sent once."""
+KNOWN = 0
+"""Number of the model's set of known strings, which both ends have from the beginning."""
 FREE = Selection()
 _counts = attrgetter(*(field.name for field in fields(Usage)))
 
@@ -43,10 +45,12 @@ class Shared:
 
     Args:
         send: is given the messages that must come before the job's.
+        known: the model's set of known strings.
     """
 
-    def __init__(self, send: Callable[[Message], None]) -> None:
+    def __init__(self, send: Callable[[Message], None], known: Known | None = None) -> None:
         self._send = send
+        self._known = known
         self._numbers: dict[int, int] = {}  # by id
         self._gone: deque[tuple[int, int]] = deque()  # from any thread
         self._last = 0
@@ -62,8 +66,10 @@ class Shared:
         return file.getvalue()
 
     def _number_of(self, thing: Any) -> int | None:
+        if thing is self._known and thing is not None:
+            return KNOWN
         is_large = isinstance(thing, np.ndarray) and thing.nbytes >= LARGE
-        if not is_large and not isinstance(thing, (Automaton, Known)):
+        if not is_large and not isinstance(thing, Automaton):
             return None
         number = self._numbers.get(id(thing))
         if number is None:
@@ -84,8 +90,8 @@ class Shared:
 class Things:
     """The same at the end that receives."""
 
-    def __init__(self) -> None:
-        self._things: dict[int, Any] = {}
+    def __init__(self, known: Known | None = None) -> None:
+        self._things: dict[int, Any] = {KNOWN: known}
 
     def add(self, number: int, thing: bytes) -> None:
         """Something that jobs will share, pickled."""

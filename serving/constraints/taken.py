@@ -21,10 +21,21 @@ class Known:
         """The set that `known.u64` holds; raises BadModel unless it is sorted and whole."""
         if len(content) % 8:
             raise BadModel("known.u64: its length is no multiple of 8 bytes")
-        found = np.frombuffer(content, "<u8").astype(np.uint64)
+        known = cls.of(content)
+        found = known.sorted_fingerprints
         if not (found[1:] > found[:-1]).all():
             raise BadModel("known.u64: its fingerprints are not sorted")
-        return cls(found)
+        return known
+
+    @classmethod
+    def of(cls, content: bytes | bytearray) -> Self:
+        """The set that `content` of another has; the bytes are used where they are."""
+        return cls(np.frombuffer(content, "<u8").astype(np.uint64, copy=False))
+
+    @property
+    def content(self) -> memoryview:
+        """The bytes of `known.u64`."""
+        return memoryview(self.sorted_fingerprints.astype("<u8", copy=False).view(np.uint8))
 
     def __contains__(self, text: str) -> bool:
         wanted = np.uint64(fingerprint(text))

@@ -1,9 +1,11 @@
 """Engines of this process: where sessions are opened, and engines started."""
 
 from serving.config import ServerConfig
+from serving.constraints.taken import Known
 from serving.engine.engine import Engine
 from serving.engine.opening import open_session, require
 from serving.engine.stepping import StepSession
+from serving.errors import Unavailable
 
 
 class LocalEngines:
@@ -29,12 +31,16 @@ class LocalEngines:
         """See Engines."""
         return open_session(model, self._config.placement)
 
-    def start(self, session: StepSession, name: str) -> Engine:
+    def start(self, session: StepSession, name: str, known: Known | None = None) -> Engine:
         """See Engines."""
         config = self._config
         engine = Engine(session, config.max_rows, config.tree_bytes, config.max_queue, name)
         engine.start()
         return engine
+
+    def restart(self) -> str:
+        """See Engines."""
+        raise Unavailable("engines in threads have no process that could be started again")
 
     def stop(self) -> None:
         """See Engines."""

@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from serving.constraints.taken import Known
 from serving.engine.admission import Admission
 from serving.engine.figures import Figures
 from serving.engine.job import Draw, Job
@@ -87,8 +88,23 @@ class Engines(Protocol):
     def open(self, model: bytes) -> StepSession:
         """A session of a model's file; raises BadModel or NoDevice."""
 
-    def start(self, session: StepSession, name: str) -> AnyEngine:
-        """An engine that runs, of a session opened here; raises what the first step does."""
+    def start(self, session: StepSession, name: str, known: Known | None = None) -> AnyEngine:
+        """Start the engine of a session opened here; raises what the first step does.
+
+        Args:
+            session: the model.
+            name: see AnyEngine.
+            known: the model's set of known strings.
+        """
+
+    def restart(self) -> str:
+        """Begin anew after the engines' process has ended, and return how it did.
+
+        Every session and engine that there was is lost.
+
+        Raises:
+            Unavailable: they cannot begin anew.
+        """
 
     def stop(self) -> None:
         """There will be no more engines; those that there were have ended."""

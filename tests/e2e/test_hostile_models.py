@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from serving.client import Client
-from serving.config import ServerConfig
+from serving.config import PROCESS, THREAD, ServerConfig
 from serving.observe.logs import line
 from serving.testing import running
 from tests.serving.graphs import manifest, model_bytes, publish
@@ -26,10 +26,12 @@ def archive(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize("engines", [THREAD, PROCESS])
 def test_hostile_versions_are_refused_each_with_its_reason_and_the_others_served(
-    archive: Path, caplog: pytest.LogCaptureFixture
+    archive: Path, caplog: pytest.LogCaptureFixture, engines: str
 ) -> None:
-    with caplog.at_level(logging.INFO), running(ServerConfig(archive, "127.0.0.1:0")) as server:
+    config = ServerConfig(archive, "127.0.0.1:0", engines=engines)
+    with caplog.at_level(logging.INFO), running(config) as server:
         with Client(f"127.0.0.1:{server.port}") as client:
             assert [m.name for m in client.list_models()] == ["models/good@1", "models/hostile@1"]
             assert client.generate(model="hostile").model == "models/hostile@1"

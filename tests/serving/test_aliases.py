@@ -51,7 +51,10 @@ def test_a_version_or_alias_that_is_not_there_is_not_found(folder: Path) -> None
         (b"{", "is not JSON"),
         (b"\xff", "is not JSON"),
         (b"[" * 50_000, "is not JSON"),
-        (b'{"a": 1' + b" " * 2**16 + b"}", "is not JSON of at most 65,536 bytes"),
+        (b'{"a": 1' + b" " * 2**16 + b"}", "is larger than 65,536 bytes"),
+        (json.dumps({f"a{i}": 1 for i in range(65)}).encode(), "has more than 64 aliases"),
+        (b'{"stable": 1000000000}', "'stable' is not an alias with the version"),
+        (b'{"stable": 1' + b"0" * 4000 + b"}", "'stable' is not an alias with the version"),
         (b"[1]", "is not a JSON object"),
         (b'{"stable": "2"}', "'stable' is not an alias with the version"),
         (b'{"stable": true}', "'stable' is not an alias with the version"),
@@ -68,6 +71,14 @@ def test_a_file_that_is_none_is_refused_and_not_written_over(
     with pytest.raises(BadModel, match=reason):
         aliases.write(folder, "stable", 1)
     assert (folder / "aliases.json").read_bytes() == content
+
+
+def test_a_model_has_a_bounded_number_of_aliases(folder: Path) -> None:
+    every = {f"a{i}": 1 for i in range(aliases.MAX_ALIASES)}
+    (folder / "aliases.json").write_text(json.dumps(every))
+    with pytest.raises(InvalidArgument, match="aliases of a model: must be from 0 to 64"):
+        aliases.write(folder, "stable", 1)
+    assert aliases.write(folder, "a0", 2) == aliases.read(folder) == {**every, "a0": 2}
 
 
 def test_what_cannot_be_written_leaves_the_old_file(
@@ -113,8 +124,13 @@ def test_the_command_names_what_is_wrong_in_one_line(folder: Path) -> None:
         assert reason in done.output.splitlines()[-1]
 
 
-@pytest.mark.parametrize("kind", ["pipe", "folder", "dangling link"])
-def test_what_is_no_plain_file_is_refused_and_not_taken_for_none(folder: Path, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [("pipe", "no plain file"), ("folder", "Is a directory"), ("dangling link", "is a link")],
+)
+def test_what_is_no_plain_file_is_refused_and_not_taken_for_none(
+    folder: Path, kind: str, reason: str
+) -> None:
     path = folder / aliases.FILE
     if kind == "pipe":
         os.mkfifo(path)
@@ -122,7 +138,7 @@ def test_what_is_no_plain_file_is_refused_and_not_taken_for_none(folder: Path, k
         path.mkdir()
     else:
         path.symlink_to("nowhere")
-    with pytest.raises(BadModel, match="is no plain file"):
+    with pytest.raises(BadModel, match=f"aliases.json cannot be read: .*{reason}"):
         aliases.read(folder)
 
 

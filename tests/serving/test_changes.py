@@ -8,7 +8,7 @@ import pytest
 
 from serving import aliases
 from serving import repository as repository_module
-from serving.errors import BadModel, NotFound
+from serving.errors import BadModel, NotFound, Undecided
 from serving.repository import Model, Repository
 from tests.serving.graphs import manifest, model_bytes, publish
 
@@ -157,6 +157,63 @@ def test_what_was_refused_is_looked_at_again_only_when_it_is_asked_for(
     repository.load()
     assert names(repository) == ["models/good@1", "models/good@2"]
     assert reasons(repository) == []
+
+
+def test_what_could_not_be_judged_is_tried_again_less_and_less_often(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, tried = [0.0], []
+
+    def busy(*arguments: object) -> Model:
+        tried.append(now[0])
+        raise Undecided("trying it out took too long")
+
+    monkeypatch.setattr(repository_module.time, "monotonic", lambda: now[0])
+    publish(repository.path, model_bytes(), version=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(repository_module, "load_version", busy)
+        for _ in range(20):
+            repository.load()
+            now[0] += 5.0
+        assert tried == [0.0, 5.0, 10.0, 20.0, 40.0, 80.0]
+        assert names(repository) == ["models/good@1"]
+        assert reasons(repository) == [
+            "good/2: trying it out took too long; it will be tried again"
+        ]
+        for _ in range(2000):  # and for ever
+            now[0] += repository_module.MAX_RETRY
+            repository.load()
+        assert len(tried) == 2006
+    now[0] += repository_module.MAX_RETRY
+    repository.load()
+    assert names(repository) == ["models/good@1", "models/good@2"]
+    assert reasons(repository) == []
+
+
+def test_what_could_not_be_judged_is_tried_at_once_when_it_changes_or_somebody_asks(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[int] = []
+
+    def busy(*arguments: object) -> Model:
+        tried.append(1)
+        raise Undecided("trying it out took too long")
+
+    monkeypatch.setattr(repository_module.time, "monotonic", lambda: 0.0)
+    monkeypatch.setattr(repository_module, "load_version", busy)
+    folder = publish(repository.path, model_bytes(), version=2)
+    for _ in range(5):
+        repository.load()
+    assert len(tried) == 2
+    (folder / ".note").touch()
+    repository.load()
+    assert len(tried) == 3
+    repository.load()
+    repository.load()
+    assert len(tried) == 4
+    repository.reconsider()
+    repository.load()
+    assert len(tried) == 5
 
 
 def test_an_alias_follows_its_file(repository: Repository) -> None:

@@ -2,7 +2,10 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -12,6 +15,7 @@ from serving.cli import COMMANDS, main
 from serving.client import Client
 from serving.config import parse_size
 from serving.errors import InvalidArgument
+from serving.quoting import control_character
 
 
 def test_every_command_has_help_and_its_line_in_the_list() -> None:
@@ -265,3 +269,36 @@ def test_sizes_are_read(text: str, size: int) -> None:
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(InvalidArgument, match="64MiB"):
         parse_size("prefix_cache", text)
+
+
+class HostileClient:
+    """What a server of somebody else may answer."""
+
+    text = "a\x1b]0;title\x07\x9b2J\u202eb"
+
+    def generate(self, *arguments: Any, **settings: Any) -> pb.GenerateResponse:
+        return pb.GenerateResponse(samples=[pb.Sample(text=self.text)])
+
+    def next_characters(self, *arguments: Any, **settings: Any) -> list[pb.NextDistribution]:
+        return [pb.NextDistribution(characters=[pb.NextCharacter(character="\x1b")])]
+
+    def list_top_strings(self, *arguments: Any, **settings: Any) -> pb.ListTopStringsResponse:
+        return pb.ListTopStringsResponse(strings=[pb.TopString(text=self.text)])
+
+
+@pytest.mark.parametrize("arguments", [["generate"], ["next", "a"], ["top"]])
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_nothing_that_a_server_answers_steers_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], flags: list[str]
+) -> None:
+    @contextmanager
+    def connected(address: str, timeout: float) -> Iterator[HostileClient]:
+        yield HostileClient()
+
+    monkeypatch.setattr(f"serving.cli.{arguments[0]}.connected", connected)
+    result = CliRunner().invoke(main, [*arguments, *flags])
+    assert result.exit_code == 0, result.output
+    assert "1b" in result.output
+    assert control_character(result.output.replace("\n", "")) is None
+    if flags:
+        assert "\\x1b" in repr(json.loads(result.stdout))

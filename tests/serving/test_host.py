@@ -98,6 +98,39 @@ def test_what_happens_is_logged_once(
     assert [model.version for model in host.models()] == [1, 3]
 
 
+def test_a_folder_that_is_skipped_is_told_of_once_and_is_no_refusal(
+    host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    (host.repository.path / "good" / "v2").mkdir()
+    for _ in range(3):
+        host.reload()
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 1
+    assert "good/v2 is skipped: the folder of a version must be named with a whole" in told[0]
+    assert (host.refusals, host.reloads["refused"]) == (0, 0)
+
+
+def test_a_version_for_whose_engine_there_is_no_memory_is_begun_later(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> object:
+        raise MemoryError("too large")
+
+    publish_another(host, 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(host.engines, "start", fail)
+        host.reload()
+    assert "MemoryError: too large; it will be tried again" in host.repository.refusals[0].reason
+    host.reload()
+    assert [model.version for model in host.models()] == [1, 2]
+
+
+def test_a_path_that_is_too_deep_is_told_at_the_start(tmp_path: Path) -> None:
+    publish(tmp_path, model_bytes())
+    with pytest.raises(NotFound, match=rf"the models are in {tmp_path}: start with --repository"):
+        host_of(tmp_path / "good").start()
+
+
 def test_a_host_that_gives_up_begins_nothing_more(host: Host) -> None:
     host.give_up()
     publish_another(host, 2)

@@ -1,11 +1,15 @@
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from serving.errors import BadModel
 from serving.manifest import Manifest, StateSpec
+from serving.percentiles import QUANTILES
+from serving.vocabulary import MAX_ALPHABET
+from trainer.data.lines import MAX_CHARACTERS
 
 GOOD: dict[str, Any] = {
     "format_version": 1,
@@ -77,6 +81,39 @@ STATE = GOOD["states"][0]
 def test_a_wrong_key_is_refused_by_name(changes: dict[str, Any], reason: str) -> None:
     with pytest.raises(BadModel, match=rf"^manifest: .*{reason}"):
         parse(**changes)
+
+
+def test_the_largest_manifest_that_a_trainer_writes_is_read() -> None:
+    row = [-1234.5678901234567 + i for i in range(QUANTILES)]
+    lengths = list(range(MAX_CHARACTERS + 1))
+    manifest = parse(
+        alphabet=[chr(0x20000 + i) for i in range(MAX_ALPHABET)],
+        held_out={"lengths": lengths, "quantiles": [row] * len(lengths)},
+    )
+    assert Manifest.parse(manifest.to_json()) == manifest
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"training": {"a": [[[[[[[[1]]]]]]]]}}, "training: .*more than 8 levels"),
+        ({"dataset": {"name": "x" * 2**16}}, "dataset: has more than 65,536"),
+        ({"parity": {"far": math.inf}}, "parity: far: .*nor a finite number"),
+        ({"dataset": {"name": "\udcff"}}, "dataset: name: .*surrogate"),
+        ({"dataset": {"a path": Path("x")}}, "dataset: a path: .*nor a finite number"),
+        ({"extra": {"new": "x" * 2**16}}, "extra: has more than"),
+    ],
+)
+def test_what_would_be_refused_when_it_is_read_cannot_be_made(
+    changes: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(BadModel, match=rf"^manifest: {reason}"):
+        Manifest("names", "lstm", ("a", "b"), 5, (), **changes)
+
+
+@pytest.mark.parametrize("architecture", ["transformer-modern", "by hand", "a", "LSTM 2.1_b+c"])
+def test_an_architecture_is_a_short_word(architecture: str) -> None:
+    assert parse(architecture=architecture).architecture == architecture
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 100_000])

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from serving.errors import InvalidArgument, NotFound
+from serving.layout import hint
 from serving.repository import Repository
 from tests.serving.graphs import manifest, model_bytes, publish
 
@@ -122,12 +123,59 @@ def test_a_name_that_is_not_its_folders_is_refused(tmp_path: Path) -> None:
 
 def test_half_published_and_foreign_folders_are_passed_over(path: Path) -> None:
     (path / "good" / ".11.123.part").mkdir()
-    (path / "good" / "notes").mkdir()
+    (path / "good" / "lost+found").mkdir()
     (path / ".git" / "1").mkdir(parents=True)
     (path / "README.md").write_text("models")
+    (path / "good" / "Notes").write_text("a file")
     repository = loaded(path)
     assert repository.catalogue.find("good").version == 10
+    assert repository.refusals == repository.strays == []
+
+
+def test_a_folder_whose_name_cannot_be_used_is_told_with_what_it_must_be(path: Path) -> None:
+    for folder in ("good/v1", "good/01", "good/0", "Names", "my names", "-x", "x\x1b[2J"):
+        (path / folder).mkdir()
+    repository = loaded(path)
+    told = {str(s.path.relative_to(path)): s.reason for s in repository.strays}
+    assert set(told) == {"good/v1", "good/01", "good/0", "Names", "my names", "-x", "x\x1b[2J"}
+    assert "folder of a version must be named with a whole number from 1" in told["good/v1"]
+    assert "folder of a model must be named with 1 to 63 of a-z" in told["Names"]
     assert repository.refusals == []
+    repository.load()
+    assert len(repository.strays) == 7
+
+
+def test_a_bounded_number_of_folders_is_told(path: Path) -> None:
+    for number in range(100):
+        (path / f"V{number}").mkdir()
+        (path / "good" / f"v{number}").mkdir()
+    assert len(loaded(path).strays) == 20
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [("good", "."), ("good/10", "."), ("..", "."), (".", None)]
+)
+def test_a_path_that_is_a_level_too_deep_or_too_shallow_is_told_with_the_right_one(
+    tmp_path: Path, given: str, meant: str | None
+) -> None:
+    path = tmp_path / "models"
+    publish(path, model_bytes(), "good", 10)
+    found = hint((path / given).resolve())
+    if meant is None:
+        (path / "good" / "10" / "model.onnx").unlink()
+        assert "it holds good; a model is a file NAME/VERSION/model.onnx" in hint(path)
+    else:
+        assert found == f"the models are in {path}: start with --repository {path}"
+
+
+def test_a_folder_without_models_is_told_with_what_it_holds(tmp_path: Path) -> None:
+    assert hint(tmp_path).startswith("it is empty; publish a model with makemore export")
+    (tmp_path / ".git").mkdir()
+    assert hint(tmp_path).startswith("it is empty")
+    for number in range(12):
+        (tmp_path / f"file{number:02}").touch()
+    assert "it holds file00, file01," in hint(tmp_path)
+    assert "file11" not in hint(tmp_path)
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:

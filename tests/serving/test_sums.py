@@ -78,12 +78,45 @@ def test_what_is_no_plain_file_is_not_read(folder: Path, name: str, kind: str, r
         read_verified(folder)
 
 
-def test_a_file_that_has_no_end_is_read_to_the_bound_alone(tmp_path: Path) -> None:
-    path = tmp_path / "large"
-    with path.open("wb") as file:
+def bytes_read() -> int:
+    """Bytes that this process has read from files so far."""
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+
+@pytest.mark.parametrize("name", [MODEL, "known.u64", "SHA256SUMS", "README.md"])
+def test_nothing_is_read_of_a_file_that_is_too_large(folder: Path, name: str) -> None:
+    if name != "SHA256SUMS":
+        (folder / "SHA256SUMS").write_text(f"{SUM}  {name}\n")
+    with (folder / name).open("wb") as file:
         file.truncate(2**40)  # takes no room on the disk
-    with pytest.raises(BadModel, match="larger than 1,000 bytes"):
+    before = bytes_read()
+    with pytest.raises(BadModel, match=f"{name} is larger than [0-9,]+ bytes"):
+        read_verified(folder)
+    assert bytes_read() - before < 2**16
+
+
+def test_a_file_that_grows_while_it_is_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "growing"
+    path.write_bytes(CONTENT)
+    found = os.fstat
+
+    def fstat(descriptor: int) -> os.stat_result:
+        before = found(descriptor)
+        path.write_bytes(CONTENT * 2)
+        return before
+
+    monkeypatch.setattr(os, "fstat", fstat)
+    with pytest.raises(BadModel, match="growing changes while it is read"):
         read_plain(path, 1000)
+
+
+def test_a_folder_of_too_many_files_is_refused(folder: Path) -> None:
+    for number in range(sums.MAX_ENTRIES):
+        (folder / f".{number}").touch()
+    with pytest.raises(BadModel, match="the folder holds more than 256 files"):
+        read_verified(folder)
 
 
 def test_a_file_for_which_there_is_no_memory_is_not_read(

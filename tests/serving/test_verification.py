@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from serving import verification
-from serving.errors import BadModel
+from serving.errors import BadModel, Undecided
 from serving.verification import Verification
 from tests.conftest import COMMITTED
 from tests.serving.graphs import manifest, model_bytes
@@ -84,6 +84,53 @@ def replaced(monkeypatch: pytest.MonkeyPatch) -> Any:
         return started
 
     return replace
+
+
+SHORT = "from serving import verifier; verifier.memory_left = lambda: 0; verifier.main()"
+
+
+@pytest.mark.parametrize(
+    ("program", "content", "reason"),
+    [
+        ("import os; os.kill(os.getpid(), 9)", GOOD, "ended from outside, as happens when memory"),
+        ("import time; time.sleep(60)", GOOD, "took too long: no verdict in 5 s"),
+        (SHORT, TRIED_OUT["doubling of a constant"][0], "and memory is short"),
+    ],
+)
+def test_a_model_for_which_there_is_no_time_or_memory_is_not_judged(
+    replaced: Any, program: str, content: bytes, reason: str
+) -> None:
+    replaced(program)
+    with Verification(ROWS, seconds=5.0) as trial, pytest.raises(Undecided, match=reason):
+        trial.verify(content)
+
+
+@pytest.mark.parametrize(
+    ("program", "content"),
+    [
+        ("import os; os.kill(os.getpid(), 11)", GOOD),
+        ("import os; os.kill(os.getpid(), 24)", GOOD),
+        ("from serving import verifier; verifier.main()", TRIED_OUT["doubling of a constant"][0]),
+        (SHORT, b"no graph, however much memory there is"),
+    ],
+)
+def test_what_a_model_itself_does_is_a_verdict(replaced: Any, program: str, content: bytes) -> None:
+    replaced(program)
+    with Verification(ROWS) as trial, pytest.raises(BadModel) as caught:
+        trial.verify(content)
+    assert type(caught.value) is BadModel
+
+
+def test_a_process_that_cannot_be_started_judges_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start() -> "subprocess.Popen[bytes]":
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    with Verification(ROWS) as trial:
+        with monkeypatch.context() as patch:
+            patch.setattr(verification, "_started", start)
+            with pytest.raises(OSError, match="temporarily"):
+                trial.verify(GOOD)
+        trial.verify(GOOD)
 
 
 @pytest.mark.parametrize(

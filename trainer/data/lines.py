@@ -7,10 +7,10 @@ from pathlib import Path
 from serving.errors import InvalidArgument
 from serving.quoting import control_character
 from serving.text_files import Line, name_of, read_bytes, split_lines
+from serving.vocabulary import MAX_ALPHABET
 from trainer.errors import DataError
 
 MAX_CHARACTERS = 512
-MAX_ALPHABET = 4096
 MIN_DISTINCT = 10
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from makemore.v1 import generation_service_pb2 as pb
 from makemore.v1.generation_service_pb2_grpc import GenerationServiceStub
+from serving.apart import engines as apart
 from serving.apart.remote import RemoteEngine
 from serving.client import Client
 from serving.config import PROCESS, ServerConfig
@@ -213,3 +214,75 @@ def test_one_that_does_not_read_is_busy(server: Server) -> None:
 def test_a_device_that_is_not_there_is_told(repository: Path) -> None:
     with pytest.raises(NoDevice), running(config(repository, device="cuda")):
         pass
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from serving.apart import main
+opened = main.open_session
+
+def open_session(model, placement):
+    if b"it kills" in model and len(deaths := os.listdir(FOLDER)) < TIMES:
+        Path(FOLDER, str(len(deaths))).touch()
+        os.kill(os.getpid(), 11)
+    return opened(model, placement)
+
+main.open_session = open_session
+main.main()
+"""
+
+
+@pytest.mark.parametrize("times", [1, 1000])
+def test_a_version_that_ends_the_process_at_the_start_is_left_out_and_the_others_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """If it does so again; once, the process may have been ended by something else."""
+    repository, deaths = tmp_path / "repository", tmp_path / "deaths"
+    deaths.mkdir()
+    publish(repository, model_bytes())
+    for version in (2, 4):
+        about = manifest(architecture="it kills", max_length=3 + version)
+        publish(repository, model_bytes(about), version=version)
+    publish(repository, model_bytes(manifest(max_length=6)), version=3)
+    program = KILLED.replace("FOLDER", repr(str(deaths))).replace("TIMES", str(times))
+    monkeypatch.setattr(apart, "PROGRAM", ("-P", "-c", program))
+    with running(config(repository)) as server, Client(f"127.0.0.1:{server.port}") as client:
+        served = [1, 2, 3, 4] if times == 1 else [1, 3]
+        assert [model.version for model in client.list_models()] == served
+        assert all(client.generate(model=f"good@{version}").samples for version in served)
+        assert {r.path.name: r.reason for r in server.host.repository.refusals} == {
+            str(version): "loading it ended the process by signal 11"
+            for version in {1, 2, 3, 4} - set(served)
+        }
+        assert len(server.host.running()) == len(served)
+        assert server.watchdog.look() == ""
+        server.host.reload()
+        assert [model.version for model in server.host.models()] == served
+    assert len(list(deaths.iterdir())) == min(times, 4)
+
+
+def test_a_version_is_refused_whatever_the_answer_about_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a manifest did that was too deep to be pickled; here its description is."""
+    deep = """
+from serving.apart import main
+opened = main.House.open
+
+def open_(house, number, placement, model):
+    found = opened(house, number, placement, model)
+    if b"too deep" in model:
+        for _ in range(100_000):
+            found = [found]
+    return found
+
+main.House.open = open_
+main.main()
+"""
+    publish(tmp_path, model_bytes())
+    publish(tmp_path, model_bytes(manifest(architecture="too deep")), version=2)
+    monkeypatch.setattr(apart, "PROGRAM", ("-P", "-c", deep))
+    with running(config(tmp_path)) as server:
+        assert [model.version for model in server.host.models()] == [1]
+        assert "RecursionError" in server.host.repository.refusals[0].reason

@@ -6,7 +6,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.apart.frames import Frames, framed, framed_plain, pickled, received, sendable
+from serving.apart import frames as frames_module
+from serving.apart.frames import (
+    MAX_ERROR,
+    Frames,
+    exactly,
+    framed,
+    framed_plain,
+    pickled,
+    received,
+    sendable,
+)
 from serving.errors import Exhausted
 
 
@@ -36,3 +46,38 @@ def test_an_error_goes_as_it_is_or_as_what_it_says() -> None:
     assert (type(exhausted), str(exhausted), exhausted.retry_after) == (Exhausted, "too much", 2.5)
     stuck = sendable(ValueError("here", threading.Lock()))
     assert pickle.loads(pickled(stuck)).args[0].startswith("ValueError: ('here'")
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+    def __reduce__(self) -> Any:
+        raise RecursionError("too deep")
+
+
+def test_an_error_that_cannot_even_be_described_is_sent_and_a_long_one_cut() -> None:
+    assert "does not say" in str(pickle.loads(pickled(sendable(Mute()))))
+    long = pickled(sendable(ValueError("x" * 2**20)))
+    assert len(long) < MAX_ERROR
+    assert "ValueError: xxx" in str(pickle.loads(long))
+
+
+def test_bytes_for_which_there_is_no_memory_are_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def short(size: int) -> bytearray:
+        if size > 2**20:
+            raise MemoryError
+        return bytearray(size)
+
+    monkeypatch.setattr(frames_module, "bytearray", short, raising=False)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        content = b"x" * (2**20 + 1) + framed("next")
+        sender = threading.Thread(target=ours.sendall, args=(content,))
+        sender.start()
+        with pytest.raises(MemoryError):
+            exactly(theirs, 2**20 + 1)
+        assert received(theirs) == "next"
+        sender.join()

@@ -7,6 +7,7 @@ import numpy as np
 
 from serving.apart.frames import Frames, framed_plain, pickled
 from serving.apart.wire import (
+    LARGE,
     Message,
     Shared,
     Things,
@@ -147,10 +148,20 @@ def test_a_number_is_never_given_to_another_thing() -> None:
     """An array may lie where one that is gone has lain, and have its identity."""
     ends, values = Ends(), []
     for value in range(50):
-        selection = Selection(known=Known(np.array([value], np.uint64)))
+        selection = Selection(known=Known(np.full(LARGE, value, np.uint64)))
         arrived = ends.through(draw(selection=selection)).selection.known
         values.append(int(arrived.sorted_fingerprints[0]))
     assert values == list(range(50))
+
+
+def test_the_known_strings_of_the_model_are_not_sent_with_any_job() -> None:
+    here, there = Known(np.arange(10**5, dtype=np.uint64)), Known(np.arange(3, dtype=np.uint64))
+    ends = Ends()
+    ends.shared, ends.things = Shared(ends._share, here), Things(there)
+    message = packed_job(draw(selection=Selection(known=here)), ends.shared)
+    assert len(framed_plain(message)) < 1000
+    assert ends.sent == []
+    assert unpacked_job(sent(message), ends.things, ends.sink).selection.known is there
 
 
 def test_texts_to_read_arrive() -> None:

@@ -1,5 +1,8 @@
 """Step graphs that are refused by looking at them."""
 
+import json
+from typing import Any
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -232,23 +235,84 @@ LOOKED_AT |= {
     "two manifests": (_TWO.SerializeToString(), "2 metadata properties"),
     "no manifest": (graph().SerializeToString(), "0 metadata properties"),
     "no JSON": (model_bytes("{" * 100_000, graph()), "manifest: not JSON"),
-    "large manifest": (model_bytes(" " * (2**22 + 1), graph()), "more than 4,194,304 characters"),
+    "large manifest": (model_bytes(" " * (2**21 + 1), graph()), "more than 2,097,152 characters"),
     "huge states": (
         model_bytes(
             manifest("hostile")
             .to_json()
-            .replace('"shape": [1]', '"shape": [1073741824, 1073741824]'),
+            .replace('"shape": [1]', '"shape": [67108864, 67108864]'),
             graph(),
         ),
         "states: bytes a row",
-    ),
-    "huge alphabet": (
-        model_bytes(manifest("hostile", alphabet=tuple(map(chr, range(0x4E00, 0x4E00 + 2**15)))
-            + tuple(map(chr, range(0x20000, 0x20001 + 2**15)))), graph()),
-        "more than 65,536 characters",
     ),
     "no graph": (b"not a graph", "is no ONNX graph"),
     "nothing": (b"", "format is version 0"),
     "half": (GOOD[: len(GOOD) // 2], "is no ONNX graph"),
     "messages within messages": (b"\x3a\xff\x7f" * 5000, "is no ONNX graph"),
+}  # fmt: skip
+
+
+def _telling(reason: str, **changes: Any) -> tuple[bytes, str]:
+    """The good graph with another manifest, which nothing has checked."""
+    about = json.loads(manifest("hostile").to_json()) | changes
+    return model_bytes(json.dumps(about), graph()), reason
+
+
+def _nested(levels: int) -> Any:
+    value: Any = "the bottom"
+    for level in range(levels):
+        value = [value] if level % 2 else {"inner": value}
+    return value
+
+
+_MANY = tuple(map(chr, range(0x4E00, 0x4E00 + 4097)))
+_STATE = json.loads(manifest("hostile").to_json())["states"][0]
+_LONG = "x" * 2**20
+_NUMBERS = list(map(str, range(10**5)))
+_ROW = [-1.0] * 101
+
+
+def _state(number: int) -> dict[str, Any]:
+    return _STATE | {key: f"{key}{number}" for key in ("name", "input", "output")}
+
+
+def _held_out(lengths: list[int], row: list[float]) -> tuple[bytes, str]:
+    table = {"lengths": lengths, "quantiles": [row] * len(lengths)}
+    return _telling("held_out: is no table", held_out=table)
+
+
+LOOKED_AT |= {
+    "note nested 500 levels deep": _telling("training: .*levels deep", training=_nested(500)),
+    "unknown key nested 500 levels deep": _telling("new: .*levels deep", new=_nested(500)),
+    "list for a name, nested 900 levels deep": _telling("levels deep", name=_nested(900)),
+    "version nested 500 levels deep": _telling("levels deep", format_version=_nested(500)),
+    "states nested 500 levels deep": _telling("levels deep", states=_nested(500)),
+    "metrics nested 12 levels deep": _telling("metrics: .*more than 8 levels", metrics={"a": _nested(11)}),
+    "architecture of a megabyte": _telling("architecture: 'xxx", architecture="x" * 2**20),
+    "architecture that steers a terminal": _telling("architecture: ", architecture="\x1b[2J"),
+    "architecture with a line's end": _telling("architecture: ", architecture="lstm\n"),
+    "name of a megabyte": _telling("name: 'xxx", name="x" * 2**20),
+    "name that is a path": _telling("name: '../", name="../../etc"),
+    "huge alphabet": _telling("alphabet: has more than 4,096 characters", alphabet=_MANY),
+    "alphabet with a megabyte in it": _telling("alphabet: ", alphabet=["a" * 2**20, "b"]),
+    "alphabet that steers a terminal": _telling("control character", alphabet=["\x1b", "b"]),
+    "alphabet with a tab": _telling("control character", alphabet=["a", "\t"]),
+    "alphabet with C1 controls": _telling("control character", alphabet=["a", "\x9b"]),
+    "alphabet that reorders text": _telling("control character", alphabet=["a", "\u202e"]),
+    "alphabet with half a pair": _telling("half a surrogate", alphabet=["a", "\ud800"]),
+    "notes of a megabyte": _telling("dataset: has more than 65,536", dataset={"a": "x" * 2**20}),
+    "100,000 notes": _telling("parity: has more than 65,536", parity=dict.fromkeys(_NUMBERS, 0)),
+    "unknown key of a megabyte": _telling("a key must be", **{"x" * 2**20: 1}),
+    "100,000 unknown keys": _telling("extra: has more than", **{f"x{i}": 0 for i in range(10**5)}),
+    "infinite metric": _telling("metrics: .*nor a finite number", metrics={"far": float("inf")}),
+    "metric that is no number": _telling("nor a finite number", metrics={"far": [float("nan")]}),
+    "whole number of 4,000 digits": _telling("extra|far: is not from", far=10**4000),
+    "20,000 states": _telling("has more than", states=[_STATE] * 20_000),
+    "2,000 states": _telling("states: has more than 1,024", states=[_state(i) for i in range(2000)]),
+    "state with a name of a megabyte": _telling("states: 'xxx", states=[_STATE | {"name": _LONG}]),
+    "state with a thousand axes": _telling("at most 7 axes", states=[_STATE | {"shape": [1] * 1000}]),
+    "state with a huge axis": _telling("states: ", states=[{**_STATE, "shape": [2**62, 2**62]}]),
+    "held-out strings of 5,000 lengths": _held_out(list(range(5000)), _ROW[:1]),
+    "held-out strings of a huge length": _held_out([2**60], _ROW),
+    "held-out strings that are infinitely likely": _held_out([1], [*_ROW[:-1], 1e308]),
 }  # fmt: skip
