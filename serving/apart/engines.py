@@ -123,13 +123,13 @@ class RemoteEngines(asyncio.BufferedProtocol):
         """See Engines."""
         assert isinstance(session, RemoteSession)
         config = self._config
-        how = (session, config.max_rows, config.tree_bytes)
-        engine = RemoteEngine(self._loop, *how, config.max_queue, name, self.cause_of_death, known)
+        engine = RemoteEngine(self._loop, session, config, name, self.cause_of_death, known)
         content = None if known is None else known.content
         ours, theirs = socket.socketpair()
         with theirs, ExitStack() as undone:
             undone.enter_context(ours)
-            self.ask("begin", session.number, *how[1:], name, connection=theirs, content=content)
+            question = ("begin", session.number, config.max_rows, config.tree_bytes, name)
+            self.ask(*question, connection=theirs, content=content)
             undone.pop_all()
         connecting = self._loop.connect_accepted_socket(lambda: engine, ours)
         asyncio.run_coroutine_threadsafe(connecting, self._loop).result()
@@ -206,6 +206,8 @@ class RemoteEngines(asyncio.BufferedProtocol):
         imported its libraries, which may take long.
         """
         poll, signs, silent = select.poll(), self._signs, 0
+        if self._control.fileno() < 0:
+            raise EOFError("the connection is closed")
         poll.register(self._control, event)
         while not poll.poll(1e3 * LOOK):
             silent = silent + 1 if self._signs == signs else 0

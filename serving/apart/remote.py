@@ -11,6 +11,7 @@ from typing import Any
 from serving.apart.beat import Beat
 from serving.apart.frames import AT_ONCE, Frames, framed_plain
 from serving.apart.wire import Message, Shared, packed_job, unpacked_answer, unpacked_samples
+from serving.config import ServerConfig
 from serving.constraints.taken import Known
 from serving.engine.admission import Admission
 from serving.engine.figures import Figures
@@ -27,9 +28,7 @@ class RemoteEngine(asyncio.BufferedProtocol):
     Args:
         loop: in which it is used.
         session: the model.
-        max_rows: see Engine.
-        prefix_cache: see Engine.
-        max_queue: see Engine.
+        config: how the engine runs.
         name: see Engine.
         cause_of_death: tells the error of calls that the end of the other process has cut.
         known: the model's set of known strings, which the engine has as well.
@@ -39,9 +38,7 @@ class RemoteEngine(asyncio.BufferedProtocol):
         self,
         loop: asyncio.AbstractEventLoop,
         session: StepSession,
-        max_rows: int,
-        prefix_cache: int,
-        max_queue: float,
+        config: ServerConfig,
         name: str,
         cause_of_death: Callable[[], ServingError],
         known: Known | None = None,
@@ -49,9 +46,9 @@ class RemoteEngine(asyncio.BufferedProtocol):
         self.session = session
         self.manifest = session.manifest
         self.name = name
-        self.max_rows = max_rows
-        self.prefix_cache = prefix_cache
-        self.admission = Admission(max_queue)
+        self.max_rows = config.max_rows
+        self.prefix_cache = config.tree_bytes
+        self.admission = Admission(config.max_queue)
         self.failure = ""
         self.seen = Beat()
         self._loop = loop

@@ -13,10 +13,9 @@ from subprocess import PIPE
 import pytest
 
 from serving.client import Client
-from serving.config import ServerConfig
 from serving.errors import Unavailable
+from serving.listening import reserved
 from serving.server import AT_ONCE
-from serving.workers import reserved
 from tests.conftest import COMMITTED
 from tests.serving.observe.asking import page
 from tests.serving.process import SERVE, serving
@@ -64,9 +63,9 @@ def test_workers_do_not_outlive_a_parent_that_was_killed() -> None:
 
 
 def test_a_port_that_others_share_is_not_taken() -> None:
-    with reserved(ServerConfig(COMMITTED, "127.0.0.1:0")) as port:
-        again = ServerConfig(COMMITTED, f"127.0.0.1:{port}")
-        with pytest.raises(Unavailable, match="cannot listen"), reserved(again):
+    with reserved("listen", "127.0.0.1:0") as port:
+        again = reserved("listen", f"127.0.0.1:{port}")
+        with pytest.raises(Unavailable, match="cannot listen"), again:
             pass
 
 

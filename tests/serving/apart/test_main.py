@@ -69,11 +69,11 @@ def test_whatever_one_question_does_the_next_is_answered(
 ) -> None:
     with asked(Faulty) as connection:
         connection.sendall(framed((None, False, *question)))
-        told, error = received(connection)
+        told, error = received(connection.recv_into)
         assert told == "failed"
         assert isinstance(error, kind)
         connection.sendall(framed((None, False, "good")))
-        assert received(connection) == ("done", "good")
+        assert received(connection.recv_into) == ("done", "good")
 
 
 def test_content_is_the_last_argument() -> None:
@@ -84,4 +84,4 @@ def test_content_is_the_last_argument() -> None:
     with asked(Counting) as connection:
         for size in (0, 10**6):
             connection.sendall(framed((size, False, "count", 1)) + b"x" * size)
-            assert received(connection) == ("done", 1 + size)
+            assert received(connection.recv_into) == ("done", 1 + size)

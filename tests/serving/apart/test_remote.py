@@ -1,10 +1,13 @@
 import asyncio
+from pathlib import Path
 from typing import Any
 
 from serving.apart.frames import Frames
 from serving.apart.remote import RemoteEngine
+from serving.config import ServerConfig
 from serving.engine.job import Draw
 from serving.engine.sampling import SamplingParameters
+from serving.errors import Unavailable
 from serving.testing import FakeSession
 
 
@@ -29,7 +32,9 @@ def draw() -> Draw:
 def joined() -> tuple[RemoteEngine, Wire]:
     """An engine, and what it is joined to another process by."""
     wire = Wire()
-    engine = RemoteEngine(asyncio.get_running_loop(), FakeSession(), 8, 0, 1e9, "fake")
+    config = ServerConfig(Path(), max_rows=8, prefix_cache=0, max_queue=86400.0)
+    loop = asyncio.get_running_loop()
+    engine = RemoteEngine(loop, FakeSession(), config, "fake", lambda: Unavailable("ended"))
     engine.connection_made(wire)
     return engine, wire
 
