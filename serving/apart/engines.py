@@ -145,12 +145,15 @@ class RemoteEngines(asyncio.BufferedProtocol):
         self._process.wait()
         timer.cancel()
         self._over.wait(LAST_WORDS)
-        self._control.close()
+        with self._asking:
+            self._control.close()
 
     def ask(self, *question: Any, connection: socket.socket | None = None) -> Any:
         """Have the process do something; what it raises is raised."""
         with self._asking:
             try:
+                if self._is_stopping:
+                    raise EOFError
                 self._send(framed(question))
                 if connection is not None:
                     socket.send_fds(self._control, [b"."], [connection.fileno()])

@@ -5,6 +5,7 @@ from serving.apart.frames import Frames
 from serving.apart.remote import RemoteEngine
 from serving.engine.job import Draw
 from serving.engine.sampling import SamplingParameters
+from serving.errors import ServingError
 from serving.testing import FakeSession
 
 
@@ -29,7 +30,8 @@ def draw() -> Draw:
 def joined() -> tuple[RemoteEngine, Wire]:
     """An engine, and what it is joined to another process by."""
     wire = Wire()
-    engine = RemoteEngine(asyncio.get_running_loop(), FakeSession(), 8, 0, 1e9, "fake")
+    loop, how = asyncio.get_running_loop(), (8, 0, 1e9, "fake")
+    engine = RemoteEngine(loop, FakeSession(), *how, lambda: ServingError("the model failed"))
     engine.connection_made(wire)
     return engine, wire
 
