@@ -12,7 +12,8 @@ SERVICE_CONFIG: dict[str, Any] = {
     "healthCheckConfig": {"serviceName": ""},
     # Calls have no side effect, so a lost one may be sent again; CANCELLED is what a call gets that
     # reaches a server just as it stops. The throttle keeps retries from burying a server that is
-    # overloaded: it stops them while more than every eleventh call fails.
+    # overloaded: it stops them while more than every eleventh call fails. Before that it lets 500 through,
+    # for the calls that one connection has under way when a replica is killed.
     "methodConfig": [
         {
             "name": [
@@ -28,5 +29,5 @@ SERVICE_CONFIG: dict[str, Any] = {
             },
         }
     ],
-    "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
+    "retryThrottling": {"maxTokens": 1000, "tokenRatio": 0.1},
 }

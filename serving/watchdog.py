@@ -9,7 +9,7 @@ from serving.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
-LOOK = 0.2
+LOOK = 0.05
 """Seconds between two looks."""
 
 

@@ -158,7 +158,8 @@ class RemoteEngines(asyncio.BufferedProtocol):
         self._process.wait()
         timer.cancel()
         self._over.wait(LAST_WORDS)
-        self._control.close()
+        with self._asking:
+            self._control.close()
 
     def ask(
         self,
@@ -177,6 +178,8 @@ class RemoteEngines(asyncio.BufferedProtocol):
         message = framed((size, connection is not None, *question))
         with self._asking:
             try:
+                if self._is_stopping:
+                    raise EOFError
                 self._send(message)
                 if connection is not None:
                     socket.send_fds(self._control, [b"."], [connection.fileno()])
@@ -206,8 +209,6 @@ class RemoteEngines(asyncio.BufferedProtocol):
         imported its libraries, which may take long.
         """
         poll, signs, silent = select.poll(), self._signs, 0
-        if self._control.fileno() < 0:
-            raise EOFError("the connection is closed")
         poll.register(self._control, event)
         while not poll.poll(1e3 * LOOK):
             silent = silent + 1 if self._signs == signs else 0

@@ -1,6 +1,8 @@
 """`makemore serve` as a process of its own."""
 
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -10,6 +12,8 @@ from pathlib import Path
 from typing import IO
 
 SERVE = [sys.executable, "-m", "serving", "serve"]
+ENGINES = "serving.apart.main"
+WORKER = "spawn_main"
 RELOADING = ("--reload-interval", "0.05")
 
 
@@ -38,6 +42,39 @@ def serving(
             yield process, found[1]
         finally:
             process.kill()
+
+
+def children(pid: int, program: str) -> list[int]:
+    """The processes that a process has started with this in their command lines."""
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    lines = {int(child): Path(f"/proc/{child}/cmdline").read_bytes() for child in found}
+    return [child for child, line in lines.items() if program.encode() in line]
+
+
+def engines_of(pid: int) -> int:
+    """The process of a server's engines, once it is there."""
+    wait_until(lambda: bool(children(pid, ENGINES)))
+    return children(pid, ENGINES)[0]
+
+
+def state_of(stat: Path) -> str:
+    """The state of a process or thread by its file of /proc; X once it is gone."""
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "X"
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process has not ended, waited for or not."""
+    return state_of(Path(f"/proc/{pid}/stat")) not in "ZX"
+
+
+def halt(pid: int) -> None:
+    """Stop a process by SIGSTOP, which its threads obey one after another."""
+    os.kill(pid, signal.SIGSTOP)
+    threads = Path(f"/proc/{pid}/task")
+    wait_until(lambda: all(state_of(thread / "stat") == "T" for thread in threads.iterdir()))
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

@@ -18,19 +18,17 @@ from serving.listening import reserved
 from serving.server import AT_ONCE
 from tests.conftest import COMMITTED
 from tests.serving.observe.asking import page
-from tests.serving.process import SERVE, serving
+from tests.serving.process import SERVE, WORKER, children, serving
 
 
-def children(process: "subprocess.Popen[str]") -> list[int]:
+def workers_of(process: "subprocess.Popen[str]") -> list[int]:
     """The workers; Python's own tracker of resources is a child, too."""
-    found = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    lines = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in found}
-    return [pid for pid, line in lines.items() if b"spawn_main" in line]
+    return children(process.pid, WORKER)
 
 
 def test_both_answer_and_calls_under_way_finish_at_the_end() -> None:
     with serving(COMMITTED, "--workers", "2") as (process, address):
-        assert len(children(process)) == 2
+        assert len(workers_of(process)) == 2
         clients = [Client(address) for _ in range(8)]  # a connection each
         with ThreadPoolExecutor(8) as pool:
             first = [pool.submit(c.generate, n=5, seed=1) for c in clients]
@@ -46,7 +44,7 @@ def test_both_answer_and_calls_under_way_finish_at_the_end() -> None:
 
 def test_when_one_dies_all_end_and_the_status_tells() -> None:
     with serving(COMMITTED, "--workers", "2") as (process, _):
-        workers = children(process)
+        workers = workers_of(process)
         os.kill(workers[0], signal.SIGKILL)
         assert process.wait(30) != 0
         assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
@@ -54,7 +52,7 @@ def test_when_one_dies_all_end_and_the_status_tells() -> None:
 
 def test_workers_do_not_outlive_a_parent_that_was_killed() -> None:
     with serving(COMMITTED, "--workers", "2") as (process, _):
-        workers = children(process)
+        workers = workers_of(process)
         process.kill()
         deadline = time.monotonic() + 20
         while any(Path(f"/proc/{pid}").exists() for pid in workers):
@@ -98,7 +96,7 @@ def test_a_signal_to_all_of_them_at_once_is_one_to_stop(tmp_path: Path) -> None:
     ):
         call = pool.submit(lambda: sum(len(part.samples) for part in client.stream(n=10_000)))
         time.sleep(0.2)
-        for pid in (*children(process), process.pid, *children(process)):
+        for pid in (*workers_of(process), process.pid, *workers_of(process)):
             os.kill(pid, signal.SIGTERM)
         assert call.result(30) == 10_000
         assert process.wait(30) == 0

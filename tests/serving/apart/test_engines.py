@@ -4,8 +4,10 @@ import os
 import re
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +18,18 @@ import pytest
 from makemore.v1 import generation_service_pb2 as pb
 from makemore.v1.generation_service_pb2_grpc import GenerationServiceStub
 from serving.apart import engines as apart
+from serving.apart.engines import RemoteEngines
 from serving.apart.remote import RemoteEngine
 from serving.client import Client
 from serving.config import PROCESS, ServerConfig
 from serving.engine import ledger
 from serving.engine.stepping import initial_states
-from serving.errors import NoDevice, ServingError
+from serving.errors import NoDevice, ServingError, Unavailable
 from serving.repository import load_version
 from serving.server import Server
 from serving.testing import running
 from tests.serving.graphs import graph, manifest, model_bytes, publish
-from tests.serving.process import wait_until
+from tests.serving.process import halt, wait_until
 
 STRANGE: dict[str, Any] = {
     "unique": True,
@@ -185,23 +188,99 @@ def test_signals_are_the_servers_to_heed(server: Server, number: int) -> None:
         assert len(client.generate(n=3).samples) == 3
 
 
-def test_when_it_is_killed_calls_have_their_status_and_the_failure_is_told(server: Server) -> None:
-    engine = remote(server)
-    with streaming(server) as stream:
-        os.kill(server.host.engines.pid, signal.SIGKILL)
-        with pytest.raises(grpc.RpcError) as caught:
-            list(stream)
-    assert caught.value.code() == grpc.StatusCode.INTERNAL
+WAYS: dict[str, Callable[[GenerationServiceStub], Any]] = {
+    "unary": lambda stub: stub.Generate(pb.GenerateRequest(n=1000)),
+    "stream": lambda stub: list(
+        stub.StreamGenerate(pb.StreamGenerateRequest(request=pb.GenerateRequest(n=1000)))
+    ),
+    "score": lambda stub: stub.Score(pb.ScoreRequest(texts=["emma"])),
+    "next": lambda stub: stub.NextCharacters(pb.NextCharactersRequest(prefixes=["e"])),
+    "search": lambda stub: stub.ListTopStrings(pb.ListTopStringsRequest(n=5)),
+    "pattern": lambda stub: stub.Generate(
+        pb.GenerateRequest(n=1000, constraints=pb.Constraints(pattern="[a-m]+"))
+    ),
+}
+
+
+def code_of(way: str, stub: GenerationServiceStub) -> grpc.StatusCode:
+    """How such a call ends."""
+    try:
+        WAYS[way](stub)
+    except grpc.RpcError as error:
+        call: Any = error
+        code: grpc.StatusCode = call.code()
+        return code
+    return grpc.StatusCode.OK
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (signal.SIGKILL, grpc.StatusCode.UNAVAILABLE),
+        (signal.SIGXCPU, grpc.StatusCode.UNAVAILABLE),
+        (signal.SIGSEGV, grpc.StatusCode.INTERNAL),
+        (signal.SIGABRT, grpc.StatusCode.INTERNAL),
+    ],
+)
+def test_when_it_ends_calls_are_to_be_sent_again_unless_one_may_have_crashed_it(
+    server: Server, number: int, code: grpc.StatusCode
+) -> None:
+    """Whatever they ask for; those that come later have crashed nothing."""
+    engine, pid = remote(server), server.host.engines.pid
+    with (
+        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+        ThreadPoolExecutor(len(WAYS)) as pool,
+    ):
+        ask = partial(code_of, stub=GenerationServiceStub(channel))
+        halt(pid)  # so that no call ends before
+        under_way = pool.map(ask, WAYS)
+        wait_until(lambda: len(engine._jobs) == len(WAYS))
+        os.kill(pid, number)
+        os.kill(pid, signal.SIGCONT)
+        codes = dict(zip(WAYS, under_way, strict=True))
+        later = dict(zip(WAYS, pool.map(ask, WAYS), strict=True))
+    assert codes == dict.fromkeys(WAYS, code)
+    assert later == dict.fromkeys(WAYS, grpc.StatusCode.UNAVAILABLE)
     assert not engine.is_alive
     assert engine.failure == "the engine of lstm@1 has ended"
     assert re.fullmatch(r"the engine of \S+@1 has ended", server.watchdog.look())
+
+
+def test_a_process_that_does_not_answer_its_server_is_killed(repository: Path) -> None:
+    with running(config(repository, default_model="lstm", watchdog=1.0)) as server:
+        engines, engine = server.host.engines, remote(server)
+        assert isinstance(engines, RemoteEngines)
+        wait_until(lambda: engines._signs > 0)
+        halt(engines.pid)
+        with pytest.raises(Unavailable, match="has ended"):
+            engines.ask("require", "cpu")
+        wait_until(lambda: not engine.is_alive)
+
+
+def test_it_gives_signs_of_life_though_nothing_changes(server: Server) -> None:
+    engines = server.host.engines
+    assert isinstance(engines, RemoteEngines)
+    before = engines._signs
+    wait_until(lambda: engines._signs > before + 3)
+
+
+def test_it_is_given_the_variables_that_it_needs_alone(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("MAKEMORE_SERVE_TOKEN", "AWS_SECRET_ACCESS_KEY", "OMP_NUM_THREADS", "LC_ALL"):
+        monkeypatch.setenv(name, "1")
+    with running(config(repository, default_model="lstm")) as server:
+        given = Path(f"/proc/{server.host.engines.pid}/environ").read_text()
+    names = {line.partition("=")[0] for line in given.split("\0")}
+    assert names >= {"OMP_NUM_THREADS", "LC_ALL", "PATH", "PYTHONPATH"}
+    assert not [name for name in names if name.startswith(("MAKEMORE_", "AWS_"))]
 
 
 def test_one_that_does_not_read_is_busy(server: Server) -> None:
     """So that the watchdog sees that it hangs."""
     engine = remote(server)
     wait_until(lambda: not engine.is_busy)
-    os.kill(server.host.engines.pid, signal.SIGSTOP)
+    halt(server.host.engines.pid)
     try:
         with Client(f"127.0.0.1:{server.port}", timeout=0.5) as client, pytest.raises(ServingError):
             client.generate()
