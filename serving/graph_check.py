@@ -14,7 +14,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from makemore.onnx.v1 import onnx_pb2 as pb
 from serving.errors import BadModel
 from serving.graph_operators import CONTRIB, STANDARD, check_nodes
-from serving.manifest import KEY, Manifest
+from serving.manifest import KEY, MAX_NOTES, Manifest
 from serving.quoting import quoted
 
 MAX_NODES = 20_000
@@ -94,6 +94,9 @@ def _manifest(model: pb.Model) -> Manifest:
     found = [entry.value for entry in model.metadata_props if entry.key == KEY]
     if len(found) != 1:
         raise BadModel(f"the graph has {len(found)} metadata properties {KEY}, not one")
+    others = sum(len(e.key) + len(e.value) for e in model.metadata_props if e.key != KEY)
+    if others > MAX_NOTES:
+        raise BadModel(f"the graph has more than {MAX_NOTES:,} characters of other metadata")
     return Manifest.parse(found[0])
 
 

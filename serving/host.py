@@ -71,11 +71,19 @@ class Host:
             catalogue = self.repository.catalogue
             self._tell()
             if not catalogue.models:
-                path = self.repository.path
-                raise NotFound(f"{path} has no model that can be served; {hint(path)}")
+                raise NotFound(self._nothing())
             if catalogue.default:
                 catalogue.find("")
             self._swap(catalogue)
+
+    def _nothing(self) -> str:
+        """What to tell of a repository without a model that can be served."""
+        path, refusals = self.repository.path, self.repository.refusals
+        if not refusals:
+            return f"{path} has no model that can be served; {hint(path)}"
+        more = f", and {len(refusals) - 1:,} more" if len(refusals) > 1 else ""
+        first = f"{refusals[0].path}: {refusals[0].reason}"
+        return f"{path} has no model that can be served; refused is {first}{more}"
 
     def _load_first(self) -> None:
         """Load the repository; a version that ends the engines' process twice is left out.

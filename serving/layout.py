@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from serving.catalogue import NAME, NAME_RULE, VERSION, VERSION_RULE
+from serving.quoting import printable
 from serving.sums import MODEL
 
 CLUTTER = {"lost+found", "__pycache__", "__MACOSX", "@eaDir"}
@@ -25,7 +26,8 @@ class Level:
 
     def look(self, folder: Path) -> "Listing":
         """The folders in a folder, by whether their names can be used; raises OSError."""
-        usable, strays = [], []
+        usable: list[Path] = []
+        strays: list[Path] = []
         for path in folder.iterdir():
             is_usable = self.pattern.fullmatch(path.name) is not None
             if (is_usable or not _is_clutter(path.name)) and path.is_dir():
@@ -42,8 +44,8 @@ class Level:
 class Listing:
     """The folders in a folder; `strays` are those whose names cannot be used."""
 
-    usable: list[Path] = field(default_factory=list)
-    strays: list[Path] = field(default_factory=list)
+    usable: list[Path]
+    strays: list[Path]
 
 
 MODELS = Level("model", NAME, NAME_RULE)
@@ -64,7 +66,7 @@ def hint(repository: Path) -> str:
         return "it is empty; publish a model with makemore export"
     more = ", ..." if len(shown) > 10 else ""
     return (
-        f"it holds {', '.join(shown[:10])}{more}; a model is a file NAME/VERSION/{MODEL}, "
+        f"it holds {printable(', '.join(shown[:10]))}{more}; a model is a file NAME/VERSION/{MODEL}, "
         f"such as names/1/{MODEL}"
     )
 

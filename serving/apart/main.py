@@ -52,6 +52,7 @@ class House:
 
     def _question(self) -> list[Any]:
         """A method's name and arguments: see RemoteEngines.ask."""
+        question: list[Any]
         size, has_connection, *question = received(self._control.recv_into)
         if has_connection:
             _, (number, *_), _, _ = socket.recv_fds(self._control, 1, 1)

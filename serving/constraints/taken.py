@@ -35,7 +35,7 @@ class Known:
     @property
     def content(self) -> memoryview:
         """The bytes of `known.u64`."""
-        return memoryview(self.sorted_fingerprints.astype("<u8", copy=False).view(np.uint8))
+        return self.sorted_fingerprints.astype("<u8", copy=False).view(np.uint8).data
 
     def __contains__(self, text: str) -> bool:
         wanted = np.uint64(fingerprint(text))

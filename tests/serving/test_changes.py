@@ -1,12 +1,13 @@
 """A repository that changes while it is served."""
 
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from serving import aliases
+from serving import aliases, verification
 from serving import repository as repository_module
 from serving.errors import BadModel, NotFound, Undecided
 from serving.repository import Model, Repository
@@ -159,6 +160,27 @@ def test_what_was_refused_is_looked_at_again_only_when_it_is_asked_for(
     assert reasons(repository) == []
 
 
+def test_a_good_version_whose_verifier_was_killed_is_served_at_the_next_poll(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed() -> "subprocess.Popen[bytes]":
+        process = started()
+        process.kill()
+        return process
+
+    started = verification._started
+    monkeypatch.setattr(verification, "_verified", set())
+    publish(tmp_path, model_bytes())
+    repository = Repository(tmp_path, max_rows=8)
+    with monkeypatch.context() as patch:
+        patch.setattr(verification, "_started", killed)
+        repository.load()
+    assert "as happens when memory is short; it will be tried again" in reasons(repository)[0]
+    repository.load()
+    assert names(repository) == ["models/good@1"]
+    assert reasons(repository) == []
+
+
 def test_what_could_not_be_judged_is_tried_again_less_and_less_often(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,7 +190,7 @@ def test_what_could_not_be_judged_is_tried_again_less_and_less_often(
         tried.append(now[0])
         raise Undecided("trying it out took too long")
 
-    monkeypatch.setattr(repository_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("serving.repository.time.monotonic", lambda: now[0])
     publish(repository.path, model_bytes(), version=2)
     with monkeypatch.context() as patch:
         patch.setattr(repository_module, "load_version", busy)
@@ -199,7 +221,7 @@ def test_what_could_not_be_judged_is_tried_at_once_when_it_changes_or_somebody_a
         tried.append(1)
         raise Undecided("trying it out took too long")
 
-    monkeypatch.setattr(repository_module.time, "monotonic", lambda: 0.0)
+    monkeypatch.setattr("serving.repository.time.monotonic", lambda: 0.0)
     monkeypatch.setattr(repository_module, "load_version", busy)
     folder = publish(repository.path, model_bytes(), version=2)
     for _ in range(5):

@@ -13,6 +13,7 @@ from serving.engine.stepping import initial_states
 from serving.fingerprint import fingerprint
 from serving.graph_check import check
 from serving.graph_operators import OPERATORS
+from serving.manifest import MAX_NOTES, MAX_STATES
 from serving.repository import load_version
 from tests.conftest import COMMITTED
 from trainer.data.dataset import DataConfig
@@ -177,7 +178,7 @@ def test_a_graph_that_a_server_would_refuse_is_not_published(
 ) -> None:
     fewer = {"": OPERATORS[""] - {"Sigmoid"}}
     monkeypatch.setattr("serving.graph_operators.OPERATORS", fewer)
-    with pytest.raises(ExportRefused, match=r"a server would refuse the graph: node .*'Sigmoid'"):
+    with pytest.raises(ExportRefused, match=r"a server would refuse the model: node .*'Sigmoid'"):
         export(runs["lstm"], "broken", tmp_path)
     assert list(tmp_path.rglob("*")) == []
 
@@ -269,3 +270,32 @@ def test_the_same_run_exports_the_same_bytes(tmp_path: Path, runs: dict[str, Run
 )
 def test_data_in_a_card_is_no_markdown(text: str, span: str) -> None:
     assert code(text) == span
+
+
+@pytest.mark.parametrize(
+    ("changed", "value", "reason"),
+    [
+        ("FUNCTION", "x" * 2**17, "manifest: extra: has more than 65,536 characters"),
+        ("MAX_SIZES", {"model.onnx": 2**30, "known.u64": 64}, "known.u64 has .* at most 64 are"),
+    ],
+)
+def test_what_a_server_would_find_too_large_is_not_published(
+    runs: dict[str, Run],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changed: str,
+    value: Any,
+    reason: str,
+) -> None:
+    monkeypatch.setattr(f"trainer.export.export.{changed}", value)
+    with pytest.raises(ExportRefused, match=f"a server would refuse the model: {reason}"):
+        export(runs["bigram"], "bigram", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_manifest_comes_near_its_bounds(repository: Path) -> None:
+    for name in MODELS:
+        manifest = load_version(repository / name / "1").manifest
+        notes = (manifest.training, manifest.dataset, manifest.metrics, manifest.parity)
+        assert max(len(json.dumps(note)) for note in notes) < MAX_NOTES / 10
+        assert len(manifest.states) < MAX_STATES / 10

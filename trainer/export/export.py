@@ -1,6 +1,7 @@
 """The way from a run to `<repository>/<name>/<version>/`."""
 
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from serving.errors import BadModel
 from serving.fingerprint import FUNCTION, fingerprints
 from serving.graph_check import check
 from serving.manifest import Manifest
+from serving.sums import KNOWN, MAX_SIZES, MODEL
 from trainer.config import versions
 from trainer.data.batches import Part
 from trainer.errors import ExportRefused
@@ -60,25 +62,27 @@ def export(
     traced = graph.trace(model.for_export())
     bare = bare_manifest(run.config, model, name)
     parity = gate(model, traced, bare, parts["dev"])
-    manifest = Manifest(
-        name=name,
-        architecture=run.config.architecture,
-        alphabet=run.config.alphabet,
-        max_length=run.config.max_length,
-        states=model.state_specs(),
-        operator_sets={entry.domain: entry.version for entry in traced.opset_import},
-        metrics=metrics(model, parts, len(run.config.vocabulary)),
-        parity=parity,
-        training=training(run, model),
-        dataset=dataset.about,
-        recommended=RECOMMENDED,
-        held_out=held_out(model, parts),
-        extra={"fingerprint": FUNCTION},
-    )
-    contents = {
-        "model.onnx": servable(graph.with_manifest(traced, manifest)),
-        "known.u64": fingerprints(dataset.parts["train"]).tobytes(),
-    }
+    with refusing():
+        manifest = Manifest(
+            name=name,
+            architecture=run.config.architecture,
+            alphabet=run.config.alphabet,
+            max_length=run.config.max_length,
+            states=model.state_specs(),
+            operator_sets={entry.domain: entry.version for entry in traced.opset_import},
+            metrics=metrics(model, parts, len(run.config.vocabulary)),
+            parity=parity,
+            training=training(run, model),
+            dataset=dataset.about,
+            recommended=RECOMMENDED,
+            held_out=held_out(model, parts),
+            extra={"fingerprint": FUNCTION},
+        )
+        contents = {
+            MODEL: graph.with_manifest(traced, manifest),
+            KNOWN: fingerprints(dataset.parts["train"]).tobytes(),
+        }
+        check_contents(contents)
     while True:  # another export may take the same version first
         folder = repository / name / str(version := next_version(repository / name))
         if not replace_better and (superseded := Superseded.below(folder)):
@@ -89,13 +93,21 @@ def export(
             return folder, manifest
 
 
-def servable(content: bytes) -> bytes:
-    """The file as it is; raises ExportRefused for one that a server would refuse."""
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Raise ExportRefused for what a server would refuse."""
     try:
-        check(content)
+        yield
     except BadModel as error:
-        raise ExportRefused(f"a server would refuse the graph: {error}") from None
-    return content
+        raise ExportRefused(f"a server would refuse the model: {error}") from None
+
+
+def check_contents(contents: Mapping[str, bytes]) -> None:
+    """Raise BadModel for a graph that a server would refuse, or a file that is too large for one."""
+    check(contents[MODEL])
+    for name, content in contents.items():
+        if len(content) > (most := MAX_SIZES[name]):
+            raise BadModel(f"{name} has {len(content):,} bytes; at most {most:,} are taken")
 
 
 def gate(

@@ -231,7 +231,10 @@ def _(model: onnx.ModelProto) -> None:
 
 _TWO = onnx.ModelProto.FromString(GOOD)
 _TWO.metadata_props.add(key="makemore.manifest", value="{}")
+_NOTED = onnx.ModelProto.FromString(GOOD)
+_NOTED.metadata_props.add(key="note", value="x" * 2**20)
 LOOKED_AT |= {
+    "metadata of a megabyte": (_NOTED.SerializeToString(), "characters of other metadata"),
     "two manifests": (_TWO.SerializeToString(), "2 metadata properties"),
     "no manifest": (graph().SerializeToString(), "0 metadata properties"),
     "no JSON": (model_bytes("{" * 100_000, graph()), "manifest: not JSON"),
@@ -266,7 +269,7 @@ def _nested(levels: int) -> Any:
 
 
 _MANY = tuple(map(chr, range(0x4E00, 0x4E00 + 4097)))
-_STATE = json.loads(manifest("hostile").to_json())["states"][0]
+_STATE: dict[str, Any] = json.loads(manifest("hostile").to_json())["states"][0]
 _LONG = "x" * 2**20
 _NUMBERS = list(map(str, range(10**5)))
 _ROW = [-1.0] * 101
