@@ -88,8 +88,9 @@ async def resolve(
         Exhausted, DeadlineExceeded: see Bounding.
         FailedPrecondition: the model came without a list of its training part.
     """
+    normalized_only = not manifest.vocabulary.is_always_normalized
     if not bounding.forbidden and not asked.ByteSize():
-        return unconstrained(manifest.max_length)
+        return unconstrained(manifest.max_length, normalized_only)
     max_length = max_length_of(asked, len(prefix), manifest.max_length)
     with At("constraints.{}"):
         checks.whole("min_length", asked.min_length, 0, max_length)
@@ -98,18 +99,20 @@ async def resolve(
     if rules != Rules() or asked.min_length > len(prefix):
         lengths = asked.min_length, max_length
         bounds = await bounding.bounds(manifest.alphabet, rules, lengths, prefix, deadline)
-    selection = selection_of(asked, known, bounds if asked.exact else None)
+    selection = selection_of(asked, known, bounds if asked.exact else None, normalized_only)
     return Resolved(asked.min_length, max_length, rules, bounds, asked.exact, selection)
 
 
 @lru_cache(maxsize=256)
-def unconstrained(max_length: int) -> Resolved:
-    """What most calls ask for: nothing."""
-    selection = selection_of(pb.Constraints(), None, None)
+def unconstrained(max_length: int, normalized_only: bool) -> Resolved:
+    """Constraints of a request without any."""
+    selection = selection_of(pb.Constraints(), None, None, normalized_only)
     return Resolved(0, max_length, Rules(), None, False, selection)
 
 
-def selection_of(asked: pb.Constraints, known: Known | None, accepted: Bounds | None) -> Selection:
+def selection_of(
+    asked: pb.Constraints, known: Known | None, accepted: Bounds | None, normalized_only: bool
+) -> Selection:
     """Which strings are thrown away; raises InvalidArgument and FailedPrecondition."""
     with At("constraints.{}"):
         check_list("exclude", asked.exclude, *MAX_EXCLUDED)
@@ -127,6 +130,7 @@ def selection_of(asked: pb.Constraints, known: Known | None, accepted: Bounds | 
         excluded=frozenset(map(normalise, asked.exclude)),
         complete_only=asked.length_policy == pb.LENGTH_POLICY_COMPLETE_ONLY,
         accepted=accepted,
+        normalized_only=normalized_only,
         max_attempts=asked.max_attempts_per_sample or DEFAULT_ATTEMPTS,
     )
 

@@ -2,6 +2,7 @@
 
 import secrets
 import struct
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -10,8 +11,9 @@ from google.protobuf.duration_pb2 import Duration
 
 from makemore.v1 import generation_service_pb2 as pb
 from serving.api.drawing import Drawing, sample_message
-from serving.engine.job import LIGHT, Draw, FinishReason, Sample
+from serving.engine.job import LIGHT, Draw, FinishReason, Sample, Selection
 from serving.repository import Model
+from serving.vocabulary import is_normalized
 
 
 class Answer(NamedTuple):
@@ -26,6 +28,7 @@ class Plan:
     """So many strings at most at a time, each of a seed of its own, and their answers but for these."""
 
     job: Draw
+    normalized_only: bool
     most: int
     response: pb.GenerateResponse
 
@@ -38,13 +41,22 @@ class Plan:
             settings=drawing.settings(),
             usage=pb.Usage(samples=1, queue_time=Duration(), compute_time=Duration()),
         )
-        job = replace(drawing.job, deadline=None, partial_at=None, result=Future())
-        return cls(job, min(most, LIGHT // job.characters), response)
+        selection = drawing.job.selection
+        job = replace(
+            drawing.job, selection=Selection(), deadline=None, partial_at=None, result=Future()
+        )
+        return cls(job, selection.normalized_only, min(most, LIGHT // job.characters), response)
 
     def draw(self, count: int) -> Draw:
         """A job of so many strings."""
         seeds = struct.unpack(f"{count}Q", secrets.token_bytes(8 * count))
         return replace(self.job, n=count, seeds=seeds, result=Future())
+
+    def answers(self, seeds: Sequence[int], samples: Sequence[Sample]) -> Iterator[Answer]:
+        """What calls get; a seed whose string a call would draw again is passed over."""
+        for seed, sample in zip(seeds, samples, strict=True):
+            if not self.normalized_only or is_normalized(sample.text):
+                yield self.answer(seed, sample)
 
     def answer(self, seed: int, sample: Sample) -> Answer:
         """What one call gets."""

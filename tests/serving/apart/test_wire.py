@@ -116,10 +116,11 @@ def test_a_plain_draw_arrives_whole_and_shares_nothing() -> None:
 
 def test_a_selection_arrives_whole() -> None:
     known = Known(np.array([3, 5], np.uint64))
-    selection = Selection(True, known, frozenset({"", "emma"}), True, bounds(), 7)
+    selection = Selection(True, known, frozenset({"", "emma"}), True, bounds(), 7, True)
     arrived = Ends().through(draw(selection=selection)).selection
     assert arrived.is_unique
     assert arrived.complete_only
+    assert arrived.normalized_only
     assert (arrived.excluded, arrived.max_attempts) == (selection.excluded, 7)
     assert arrived.known.sorted_fingerprints.tolist() == [3, 5]
     assert arrived.accepted.accepts([1, 2])
