@@ -8,6 +8,7 @@ import grpc
 
 from serving.addresses import is_loopback
 from serving.errors import InvalidArgument
+from serving.text_files import read_lines
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,11 @@ class Credentials:
             raise InvalidArgument(
                 "token_file", "needs tls_ca: else the token could be read on the way"
             )
-        words = (_content("token_file", self.token_file) or b"").split()
-        if len(words) not in (1, 2) or not words[-1].isascii() or words[-1].startswith(b"sha256:"):
+        lines = read_lines(self.token_file, "token_file")
+        words = [word for line in lines for word in line.text.split()]
+        if len(words) not in (1, 2) or not words[-1].isascii() or words[-1].startswith("sha256:"):
             raise InvalidArgument("token_file", f"{self.token_file} does not have one token")
-        return (("authorization", f"Bearer {words[-1].decode('ascii')}"),)
+        return (("authorization", f"Bearer {words[-1]}"),)
 
 
 def why_not_connected(message: str) -> str:

@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from serving.errors import InvalidArgument
+from serving.text_files import read_bytes, split_lines
 from serving.watched import Watched
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}", re.ASCII)
@@ -50,15 +51,11 @@ class Tokens:
 
 def read(path: Path) -> Digests:
     """Digests and names; an error tells the line's number and never what is in it."""
-    try:
-        lines = path.read_text(encoding="ascii").splitlines()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not plain ASCII"
-        raise InvalidArgument("token_file", f"{path} cannot be read: {reason}") from None
+    content = read_bytes(path, "token_file", is_watched=True)
     digests = [
-        _entry(line.split(), f"{path}, line {number}")
-        for number, line in enumerate(lines, 1)
-        if line.strip() and not line.lstrip().startswith("#")
+        _entry(line.text.split(), f"{path}, line {line.number}")
+        for line in split_lines(content, path, "token_file")
+        if line.text and not line.text.startswith("#")
     ]
     if not digests:
         raise InvalidArgument("token_file", f"{path} has no token")

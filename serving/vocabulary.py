@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from serving import checks
 from serving.errors import InvalidArgument
+from serving.text_files import normalise as normalise  # noqa: PLC0414 - a part of this module, too
 
 BOUNDARY = 0
 """The token that starts every string and, predicted, ends it."""
@@ -19,11 +20,6 @@ BOUNDARY = 0
 
 COMPOSED = 4
 """Code points that become one in the composed form, at most."""
-
-
-def normalise(text: str) -> str:
-    """Text in Unicode's composed form (NFC), the form in which every model counts characters."""
-    return unicodedata.normalize("NFC", text)
 
 
 def normalise_up_to(most: int, text: str) -> str | None:

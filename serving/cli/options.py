@@ -14,6 +14,7 @@ from serving.client import TIMEOUT, Client
 from serving.config import LISTEN
 from serving.credentials import Credentials
 from serving.errors import NoServer
+from serving.text_files import read_lines
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -51,7 +52,7 @@ CONSTRAINTS = (
     click.option("--novel", is_flag=True, help="No string of the training part."),
     click.option(
         "--exclude",
-        type=click.File(encoding="utf-8", lazy=True),
+        type=click.Path(path_type=Path),
         help="File of strings that are not wanted, one a line.",
     ),
     click.option("--pattern", help="Regular expression that each whole string matches."),
@@ -80,7 +81,7 @@ def constraints_of(given: dict[str, Any]) -> dict[str, Any]:
         "min_length": given.pop("min_length"),
         "max_length": given.pop("max_length"),
         "novelty": "NOVELTY_NOT_IN_TRAINING" if given.pop("novel") else None,
-        "exclude": [line for line in excluded.read().splitlines() if line] if excluded else None,
+        "exclude": [line.text for line in read_lines(excluded, "exclude")] if excluded else None,
         "pattern": given.pop("pattern"),
         "suffix": given.pop("suffix"),
         "contains": given.pop("contains"),

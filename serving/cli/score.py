@@ -2,28 +2,30 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, TextIO
+from pathlib import Path
+from typing import Any
 
 import click
 
 from makemore.v1 import generation_service_pb2 as pb
 from serving.cli.options import CALLING, all_of, connected, json_line
+from serving.text_files import read_lines
 
 BINS = 20
 WIDTH = 50
 
 
 @click.command("score")
-@click.argument("file", type=click.File(encoding="utf-8", lazy=True))
+@click.argument("file", type=click.Path(path_type=Path))
 @click.option("--characters", is_flag=True, help="Each character's log-probability too.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON object a line instead of a table.")
 @all_of(CALLING)
-def command(file: TextIO, address: str, timeout: float, as_json: bool, **asked: Any) -> None:
+def command(file: Path, address: str, timeout: float, as_json: bool, **asked: Any) -> None:
     """Tell how likely a model finds the lines of FILE, - for standard input; draw a histogram.
 
-    Empty lines are left out.
+    Blank lines are left out, and blanks around a line.
     """
-    texts = [line for line in file.read().splitlines() if line]
+    texts = [line.text for line in read_lines(file, "file", allow_controls=True)]
     with connected(address, timeout) as client:
         scores = client.score(texts, **asked)
     for text, score in zip(texts, scores, strict=True):

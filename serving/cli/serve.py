@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -14,11 +14,10 @@ from serving import checks
 from serving.cli.observing import OBSERVING, observing_of
 from serving.cli.options import all_of
 from serving.config import LISTEN, PROCESS, THREAD, ServerConfig, parse_size
-from serving.errors import InvalidArgument
 from serving.observe.logs import configure
 from serving.placement import CPU, DEVICES
 from serving.server import run
-from serving.vocabulary import normalise
+from serving.text_files import read_lines
 from serving.workers import serve
 
 log = logging.getLogger(__name__)
@@ -62,7 +61,7 @@ def setting(flag: str, help: str) -> Callable[[F], F]:
 @setting("--ahead", "Strings drawn at a time ahead of calls that come again and again; 0 for none.")
 @click.option(
     "--forbidden",
-    type=click.File(encoding="utf-8", lazy=True),
+    type=PATH,
     help="File of substrings, one a line, that no string may have.",
 )
 @click.option("--tls-certificate", type=PATH, help="PEM file of the server's certificate chain.")
@@ -98,7 +97,7 @@ def setting(flag: str, help: str) -> Callable[[F], F]:
 def command(
     repository: Path,
     prefix_cache: str | None,
-    forbidden: TextIO | None,
+    forbidden: Path | None,
     engines: str | None,
     workers: int,
     **given: Any,
@@ -107,12 +106,12 @@ def command(
     checks.whole("workers", workers, 1, 256)
     observe = observing_of(given)
     configure(observe)
-    lines = lines_of(forbidden) if forbidden else []
+    lines = read_lines(forbidden, "forbidden") if forbidden else []
     config = ServerConfig(
         repository,
         engines=engines or (PROCESS if workers == 1 else THREAD),
         prefix_cache=None if prefix_cache is None else parse_size("prefix_cache", prefix_cache),
-        forbidden=tuple(normalise(line) for line in lines if line),
+        forbidden=tuple(line.text for line in lines),
         observe=observe,
         **given,
     )
@@ -135,11 +134,3 @@ def say(line: str) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())  # for what is left of the line when the process ends
         os.close(nowhere)
-
-
-def lines_of(file: TextIO) -> list[str]:
-    """The lines of --forbidden; raises InvalidArgument."""
-    try:
-        return file.read().splitlines()
-    except UnicodeDecodeError as error:
-        raise InvalidArgument("forbidden", f"{file.name} is not UTF-8: {error.reason}") from None

@@ -22,7 +22,7 @@ def test_lines_are_stripped_composed_and_blank_ones_left_out(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"emma\n\xff\xfe\n", r"lines.txt, line 2: not UTF-8 \(byte 0xFF at position 0\)"),
+        (b"emma\n\xff\xfe\n", r"lines.txt, line 2: not UTF-8 \(byte 0xFF at offset 5\)"),
         (b"ok\nem\0ma\n", r"line 2: holds the control character NUL \(U\+0000\)"),
         (b"em\tma\n", r"line 1: holds the control character TAB"),
         (b"em\x1b[0mma\n", r"line 1: holds the control character ESCAPE"),

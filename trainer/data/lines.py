@@ -1,34 +1,17 @@
 """Reading a text file, one thing a line, and refusing what cannot be trained on."""
 
 import hashlib
-import unicodedata
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.vocabulary import normalise
+from serving.errors import InvalidArgument
+from serving.quoting import control_character
+from serving.text_files import Line, read_bytes, split_lines
 from trainer.errors import DataError
 
 MAX_CHARACTERS = 512
 MAX_ALPHABET = 4096
 MIN_DISTINCT = 10
-
-# Bidirectional overrides and isolates reorder what is shown, and spaces without width hide in it; no
-# name needs them. Joiners (U+200C, U+200D) are part of how some scripts are written.
-_HIDDEN = {
-    *map(chr, range(0x202A, 0x202F)),
-    *map(chr, range(0x2066, 0x206A)),
-    *"\u200b\u2060\ufeff",
-}
-_NAMES = {
-    "\0": "NUL",
-    "\t": "TAB",
-    "\v": "VERTICAL TAB",
-    "\f": "FORM FEED",
-    "\r": "CARRIAGE RETURN",
-    "\x1b": "ESCAPE",
-    "\x7f": "DELETE",
-}
 
 
 @dataclass(frozen=True)
@@ -48,14 +31,13 @@ def read_lines(path: Path) -> Lines:
         DataError: it cannot be read, or a line of it cannot be used; names the line.
     """
     try:
-        content = path.read_bytes()
-    except IsADirectoryError:
-        raise DataError(f"{path} is a folder; give a text file with one thing a line") from None
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no such file") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-    strings = list(_checked(path, content))
+        content = read_bytes(path, "data")
+        lines = split_lines(content, path, "data")
+    except InvalidArgument as error:
+        raise DataError(error.description) from None
+    for line in lines:
+        _check(path, line)
+    strings = [line.text for line in lines]
     return Lines(
         path=path,
         strings=tuple(s for s in strings if s),
@@ -88,28 +70,12 @@ def check_trainable(path: Path, distinct: set[str]) -> None:
         )
 
 
-def _checked(path: Path, content: bytes) -> Iterator[str]:
-    """Each line normalised; byte order marks and line ends of other systems are dropped."""
-    lines = content.removesuffix(b"\n").split(b"\n")
-    for number, line in enumerate(lines if content else [], start=1):
-        try:
-            text = line.removesuffix(b"\r").decode()
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"{path}, line {number}: not UTF-8 (byte 0x{line[error.start]:02X} at position "
-                f"{error.start}); convert the file first"
-            ) from None
-        text = normalise(text.strip(" \t\ufeff"))
-        if len(text) > MAX_CHARACTERS:
-            raise DataError(
-                f"{path}, line {number}: {len(text):,} characters; a line may have at most "
-                f"{MAX_CHARACTERS}"
-            )
-        for character in text:
-            if unicodedata.category(character) in ("Cc", "Zl", "Zp") or character in _HIDDEN:
-                name = _NAMES.get(character) or unicodedata.name(character, "without a name")
-                raise DataError(
-                    f"{path}, line {number}: holds the control character {name} "
-                    f"(U+{ord(character):04X}); remove it"
-                )
-        yield text.strip()
+def _check(path: Path, line: Line) -> None:
+    """Raise DataError for a line that cannot be trained on."""
+    where = f"{path}, line {line.number}"
+    if len(line.text) > MAX_CHARACTERS:
+        raise DataError(
+            f"{where}: {len(line.text):,} characters; a line may have at most {MAX_CHARACTERS}"
+        )
+    if found := control_character(line.text):
+        raise DataError(f"{where}: holds {found}; remove it")

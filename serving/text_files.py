@@ -1,0 +1,149 @@
+"""The reader of every list and text file: one item per line, whichever editor saved the file."""
+
+import codecs
+import os
+import re
+import select
+import stat
+import sys
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from serving.errors import InvalidArgument
+from serving.quoting import control_character, printable
+
+STDIN: Final = Path("-")
+PIPE_WAIT: Final = 5.0
+"""Seconds that a named pipe may stay without a writer."""
+MAX_COMPOSED: Final = 2**16
+"""Longest line that is composed: the time grows with the square of the marks on one letter."""
+
+_LINE_END = re.compile("\r\n|\n|\r")  # str.splitlines also cuts at U+0085, U+2028 and others
+_LINE_END_BYTES = re.compile(rb"\r\n|\n|\r")
+# Space separators, tabs, and byte order marks, which also stand inside files that were joined.
+_BLANKS = " \t\u00a0\u1680\u202f\u205f\u3000\ufeff" + "".join(map(chr, range(0x2000, 0x200B)))
+_OTHER_ENCODINGS = (  # the longer marks first: that of UTF-32 begins with that of UTF-16
+    ("UTF-32", (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)),
+    ("UTF-16", (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)),
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a file: its number, from 1, and its text, stripped and in composed form (NFC)."""
+
+    number: int
+    text: str
+
+
+def normalise(text: str) -> str:
+    """Text in Unicode's composed form (NFC), the form in which every model counts characters."""
+    return unicodedata.normalize("NFC", text)
+
+
+def read_lines(path: Path, field: str, *, allow_controls: bool = False) -> list[Line]:
+    """Read the lines of a UTF-8 file that are not blank.
+
+    Args:
+        path: the file; `-` is standard input.
+        field: the name of the setting that has the path, for errors.
+        allow_controls: accept lines with control characters, which no string of a model has.
+
+    Raises:
+        InvalidArgument: the file cannot be read, is not UTF-8, or has a control character.
+    """
+    lines = [line for line in split_lines(read_bytes(path, field), path, field) if line.text]
+    for line in lines:
+        if not allow_controls and (found := control_character(line.text)):
+            raise InvalidArgument(
+                field, f"{name_of(path)}, line {line.number}: holds {found}; remove it"
+            )
+    return lines
+
+
+def split_lines(content: bytes, path: Path, field: str) -> list[Line]:
+    """Decode the content of a file and split it into lines, blank ones included.
+
+    Byte order marks and blanks around a line are dropped; a line ends with LF, CRLF or CR.
+
+    Raises:
+        InvalidArgument: the content is not UTF-8; names the line and the offset of the first bad byte.
+    """
+    lines = _LINE_END.split(_decoded(content, path, field))
+    if not lines[-1]:  # the last line is ended, not followed by an empty one
+        lines.pop()
+    stripped = (line.strip(_BLANKS) for line in lines)
+    return [
+        Line(number, normalise(text) if len(text) <= MAX_COMPOSED else text)
+        for number, text in enumerate(stripped, start=1)
+    ]
+
+
+def read_bytes(path: Path, field: str, *, is_watched: bool = False) -> bytes:
+    """Read a file, a pipe that somebody writes, or standard input.
+
+    Args:
+        path: the file; `-` is standard input.
+        field: the name of the setting that has the path, for errors.
+        is_watched: the file is read again whenever it changes, so that it must be a regular one.
+
+    Raises:
+        InvalidArgument: it cannot be opened or read, is no regular file, or nobody writes to the pipe.
+    """
+    name = name_of(path)
+    try:
+        if path == STDIN:
+            return sys.stdin.buffer.read() if sys.stdin else b""
+        # Opening a named pipe would otherwise wait for a writer, for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:
+            mode = os.fstat(descriptor).st_mode
+            if is_watched and not stat.S_ISREG(mode):
+                raise InvalidArgument(field, f"{name} is not a regular file")
+            if stat.S_ISFIFO(mode) and not _is_written(descriptor):
+                raise InvalidArgument(field, f"{name} is a named pipe that nobody writes to")
+            os.set_blocking(descriptor, True)
+            return file.read()
+    except IsADirectoryError:
+        raise InvalidArgument(field, f"{name} is a folder; give a file") from None
+    except FileNotFoundError:
+        raise InvalidArgument(field, f"{name}: there is no such file") from None
+    except (OSError, ValueError) as error:  # a path with a NUL is a ValueError
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InvalidArgument(field, f"{name} cannot be read: {reason}") from None
+
+
+def name_of(path: Path) -> str:
+    """The name of a file in a message."""
+    return "standard input" if path == STDIN else printable(str(path))
+
+
+def _is_written(descriptor: int) -> bool:
+    """Wait until something is written to a pipe or its last writer leaves; False if neither happens."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(PIPE_WAIT * 1000))
+
+
+def _decoded(content: bytes, path: Path, field: str) -> str:
+    for encoding, marks in _OTHER_ENCODINGS:
+        if content.startswith(marks):
+            raise _not_utf8(content, 0, f"{encoding}, not UTF-8", path, field)
+    if (place := content.find(b"\0")) >= 0:
+        what = "holds the control character NUL (U+0000), as UTF-16 does"
+        raise _not_utf8(content, place, what, path, field)
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _not_utf8(content, error.start, "not UTF-8", path, field) from None
+
+
+def _not_utf8(content: bytes, place: int, what: str, path: Path, field: str) -> InvalidArgument:
+    line = len(_LINE_END_BYTES.findall(content, 0, place)) + 1
+    return InvalidArgument(
+        field,
+        f"{name_of(path)}, line {line}: {what} (byte 0x{content[place]:02X} at offset {place:,}); "
+        "save the file as UTF-8",
+    )
