@@ -18,6 +18,7 @@ from serving.api.slow_readers import SlowReaders
 from serving.config import PROCESS, THREAD, ServerConfig
 from serving.engine.protocols import Engines
 from serving.errors import Unavailable
+from serving.forbidden import ForbiddenList
 from serving.heap import keep_trimmed
 from serving.host import Host
 from serving.observe.observation import Observation
@@ -60,7 +61,8 @@ class Server:
         repository = Repository(
             config.repository, config.default_model, config.max_rows, engines.open
         )
-        self.host = Host(repository, engines)
+        forbidden = ForbiddenList(config.forbidden, config.forbidden_file)
+        self.host = Host(repository, engines, forbidden)
         self.observation = Observation(config.observe, self.host)
         self._health = HealthServicer()
         self._healthy: set[str] = set()
@@ -74,7 +76,7 @@ class Server:
         """Bind the port, load and warm up every model, then say that it is serving.
 
         Raises:
-            InvalidArgument: certificates or tokens cannot be read.
+            InvalidArgument: certificates or tokens cannot be read, or --forbidden does not fit a model.
             NoDevice: models cannot run on the device.
             Unavailable: a port cannot be bound.
             NotFound: there is no model to serve.
@@ -121,8 +123,7 @@ class Server:
             options=server_options(self.config.is_shared),
             maximum_concurrent_rpcs=MAX_CALLS,
         )
-        config = self.config
-        add_services(layers, self.host, self._health, config.forbidden, config.ahead)
+        add_services(layers, self.host, self._health, self.config.ahead)
         server.add_generic_rpc_handlers((layers,))
         return server
 

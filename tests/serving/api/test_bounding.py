@@ -44,7 +44,7 @@ def test_what_is_known_does_not_enter_the_room_whatever_the_prefix() -> None:
     assert ask(bounding, Rules("ab?c*")) is first
     after = ask(bounding, Rules("ab?c*"), prefix=(1, 2))
     assert after is ask(bounding, Rules("ab?c*"), prefix=(1, 2))
-    assert after.can_end is first.can_end
+    assert after.ends is first.ends
     assert room.entered == 1
     assert ask(bounding, Rules("ab?c*"), (2, 3)).automaton is first.automaton
 
