@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from serving import addresses, checks
+from serving.cgroup import memory_total
 from serving.errors import InvalidArgument
 from serving.limits import MAX_QUEUE, PREFIX_CACHE, STANDING_QUEUE
 from serving.observe.config import ObserveConfig
@@ -79,7 +80,7 @@ class ServerConfig:
     def __post_init__(self) -> None:
         addresses.split("listen", self.listen)
         self.placement  # noqa: B018 - built to be checked
-        checks.whole("prefix_cache", self.tree_bytes, 0, 2**40)
+        checks.whole("prefix_cache", self.tree_bytes, 0, memory_total())
         if self.tree_bytes and self.device != CPU:
             raise InvalidArgument(
                 "prefix_cache", f"must be 0 with device {self.device}, whose states stay there"

@@ -80,7 +80,10 @@ class Host:
             if not catalogue.models:
                 raise NotFound(f"{self.repository.path} has no model that can be served")
             if catalogue.default:
-                catalogue.find("")
+                try:
+                    catalogue.find("")
+                except NotFound as error:
+                    raise NotFound(f"--default-model: {error}") from None
             self._swap(catalogue)
 
     def reload(self) -> None:

@@ -269,6 +269,28 @@ def test_the_servers_own_list_holds_for_every_call(repository: Path) -> None:
         assert caught.value.field == "prefix"
 
 
+def test_a_list_of_ten_thousand_words_holds_beside_a_callers_rules(repository: Path) -> None:
+    consonants = "bcdfghjklm"
+    words = [
+        f"{a}{b}{c}{d}" for a in "aeiouy" for b in consonants for c in "aeiou" for d in consonants
+    ]
+    words += [
+        f"{a}{b}{c}{d}" for a in consonants for b in "aeio" for c in consonants for d in "aeiouy"
+    ]
+    words += [f"{word}{end}" for word in words[::2] for end in "nr"]
+    assert len(words) > 10_000
+    lines = tuple(Line(number, word) for number, word in enumerate(words, 1))
+    config = ServerConfig(repository, "127.0.0.1:0", "lstm", forbidden=lines)
+    with running(config) as server, Client(f"127.0.0.1:{server.port}") as client:
+        for rules in ({}, {"contains": "an"}, {"pattern": "[^x]{2,6}"}, {"min_length": 6}):
+            found = texts(client.generate(n=100, **rules))
+            assert len(found) == 100
+            assert not any(word in text for word in words for text in found)
+        with pytest.raises(InvalidArgument, match="this server's own list") as caught:
+            client.generate(suffix=words[0])
+        assert caught.value.field == "constraints.suffix"
+
+
 def test_a_search_that_runs_out_of_time_tells_what_it_has(address: str) -> None:
     with Client(address, timeout=2.0) as client:
         response = client.list_top_strings(n=1000, min_length=9, max_expansions=200_000)
