@@ -202,7 +202,7 @@ def test_the_command_names_what_is_wrong_in_one_line(tmp_path: Path) -> None:
         for arguments, reason in (
             (["--repository", str(tmp_path / "missing")], "missing is no folder of models"),
             (["--repository", str(COMMITTED), "--listen", in_use], "the port is in use"),
-            (["--forbidden", str(COMMITTED / "names" / "2" / "model.onnx")], "save the file as UTF-8"),
+            (["--forbidden", str(COMMITTED / "names" / "2" / "model.onnx")], "not UTF-8"),
             (["--listen", "nowhere"], "'nowhere' is not host:port"),
             (["--repository", str(COMMITTED), "--default-model", "x"], "--default-model: there is"),
             (["--repository", str(COMMITTED), "--forbidden", str(letters)], "--forbidden: "),
