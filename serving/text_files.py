@@ -131,13 +131,14 @@ def _decoded(content: bytes, path: Path, field: str) -> str:
     for encoding, marks in _OTHER_ENCODINGS:
         if content.startswith(marks):
             raise _not_utf8(content, 0, f"{encoding}, not UTF-8", path, field)
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _not_utf8(content, error.start, "not UTF-8", path, field) from None
     if (place := content.find(b"\0")) >= 0:
         what = "holds the control character NUL (U+0000), as UTF-16 does"
         raise _not_utf8(content, place, what, path, field)
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise _not_utf8(content, error.start, "not UTF-8", path, field) from None
+    return text
 
 
 def _not_utf8(content: bytes, place: int, what: str, path: Path, field: str) -> InvalidArgument:
