@@ -1,5 +1,6 @@
 """How much memory this process's container has left, if it is in one (Linux control groups, version 2)."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -22,6 +23,16 @@ def memory_left(root: Path = ROOT, membership: Path = MEMBERSHIP) -> int:
     except (OSError, ValueError):  # no container, or one without a limit, which says "max"
         return sys.maxsize
     return max(most - now + cached, 0)
+
+
+def memory_total(root: Path = ROOT, membership: Path = MEMBERSHIP) -> int:
+    """Bytes of memory that the machine has, or that the container may have if that is less."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        folder = root / _own(membership.read_text(encoding="ascii"))
+        return min(machine, int((folder / "memory.max").read_text()))
+    except (OSError, ValueError):
+        return machine
 
 
 def _own(membership: str) -> str:

@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from serving import addresses, checks
+from serving.cgroup import memory_total
 from serving.errors import InvalidArgument
 from serving.limits import MAX_QUEUE, PREFIX_CACHE, STANDING_QUEUE
 from serving.observe.config import ObserveConfig
 from serving.placement import CPU, Placement
 from serving.quoting import quoted
+from serving.text_files import Line
 from serving.tls import TlsFiles
 
 THREAD, PROCESS = "thread", "process"
@@ -34,7 +36,8 @@ class ServerConfig:
         ahead: strings that are drawn at a time, at most, ahead of calls that come often; 0 for none, and no
             more than 2,048 characters or half of `max_rows`.
         engines: where models run: in a `thread` of this process each, or all in a `process` beside it.
-        forbidden: substrings that no string may have, whoever asks.
+        forbidden: substrings that no string may have, whoever calls, with their lines in the file.
+        forbidden_file: the file that they are from, for messages.
         is_shared: other processes listen on the same port.
         max_queue: seconds of work that may wait for each model before calls are refused.
         read_timeout: seconds for which a stream's reader may take nothing before it is cut.
@@ -59,7 +62,8 @@ class ServerConfig:
     prefix_cache: int | None = None
     ahead: int = 128
     engines: str = THREAD
-    forbidden: tuple[str, ...] = ()
+    forbidden: tuple[Line, ...] = ()
+    forbidden_file: Path | None = None
     is_shared: bool = False
     max_queue: float = MAX_QUEUE
     read_timeout: float = 30.0
@@ -76,11 +80,13 @@ class ServerConfig:
     def __post_init__(self) -> None:
         addresses.check_listen("listen", self.listen)
         self.placement  # noqa: B018 - built to be checked
-        checks.whole("prefix_cache", self.tree_bytes, 0, 2**40)
+        checks.whole("prefix_cache", self.tree_bytes, 0, memory_total())
         if self.tree_bytes and self.device != CPU:
             raise InvalidArgument(
                 "prefix_cache", f"must be 0 with device {self.device}, whose states stay there"
             )
+        if not all(line.text for line in self.forbidden):
+            raise InvalidArgument("forbidden", "has an empty entry, which every string contains")
         checks.whole("ahead", self.ahead, 0, 1024)
         checks.real("max_queue", self.max_queue, STANDING_QUEUE, 86400.0)
         checks.real("read_timeout", self.read_timeout, 0.1, 86400.0)

@@ -10,7 +10,8 @@ from pathlib import Path
 from serving.catalogue import VERSION, Catalogue
 from serving.engine.protocols import AnyEngine, Engines
 from serving.engine.stepping import StepSession
-from serving.errors import BadModel, NotFound, Unavailable
+from serving.errors import BadModel, InvalidArgument, NotFound, Unavailable
+from serving.forbidden import ForbiddenList
 from serving.layout import hint
 from serving.repository import Model, Refusal, Repository
 
@@ -39,14 +40,18 @@ class Host:
     Args:
         repository: read by `start` and `reload`.
         engines: starts them, and has opened the repository's sessions.
+        forbidden: compiled for every model before the model is served.
 
     Attributes:
         reloads: how many versions were swapped in after the start, and how many things were refused.
     """
 
-    def __init__(self, repository: Repository, engines: Engines) -> None:
+    def __init__(
+        self, repository: Repository, engines: Engines, forbidden: ForbiddenList | None = None
+    ) -> None:
         self.repository = repository
         self.engines = engines
+        self.forbidden = forbidden or ForbiddenList()
         self.reloads: Counter[str] = Counter(accepted=0, refused=0)
         self._served: Served | None = None
         self._begun: dict[StepSession, AnyEngine] = {}  # every engine that runs, retired ones too
@@ -56,11 +61,13 @@ class Host:
         self._lock = threading.Lock()  # of what is served and who uses it; never held for long
         self._loading = threading.Lock()
         self._is_given_up = False
+        self._unusable: InvalidArgument | None = None
 
     def start(self) -> None:
         """Load the repository and start an engine a model; what fails is refused and logged.
 
         Raises:
+            InvalidArgument: a model cannot be served with the forbidden list.
             NoDevice: models cannot run where they are to.
             NotFound: no model is left, or the default is not among them.
             Unavailable: it was given up.
@@ -68,12 +75,17 @@ class Host:
         self.engines.require()
         with self._loading:
             self._load_first()
+            if self._unusable is not None:
+                raise self._unusable
             catalogue = self.repository.catalogue
             self._tell()
             if not catalogue.models:
                 raise NotFound(self._nothing())
             if catalogue.default:
-                catalogue.find("")
+                try:
+                    catalogue.find("")
+                except NotFound as error:
+                    raise NotFound(f"--default-model: {error}") from None
             self._swap(catalogue)
 
     def _nothing(self) -> str:
@@ -131,6 +143,11 @@ class Host:
         if self._is_given_up:
             raise Unavailable("the server is to end")
         try:
+            self.forbidden.compile(model.short_name, model.manifest)
+        except InvalidArgument as error:
+            self._unusable = self._unusable or error
+            raise BadModel(str(error)) from None
+        try:
             engine = self.engines.start(model.session, model.short_name, model.known)
         except (Unavailable, OSError, MemoryError):  # which the model has no part in
             raise
@@ -149,6 +166,8 @@ class Host:
             self._served = after = Served(catalogue, engines)
             for engine in self._retired():
                 self._end_if_unused(engine)
+            self.forbidden.retain({begun.manifest.alphabet for begun in self._begun})
+        self.forbidden.warn(model.manifest for model in catalogue.list())
         if before is not None:
             self._tell_changes(before, after)
         if catalogue.is_ambiguous and not (before and before.catalogue.is_ambiguous):

@@ -21,6 +21,7 @@ from serving.api.shield import messages, shielded
 from serving.api.transport import Transport
 from serving.config import PROCESS, THREAD, ServerConfig
 from serving.engine.protocols import Engines
+from serving.forbidden import ForbiddenList
 from serving.heap import keep_trimmed
 from serving.host import Host
 from serving.listening import claimed, refusal
@@ -67,7 +68,8 @@ class Server:
         repository = Repository(
             config.repository, config.default_model, config.max_rows, engines.open
         )
-        self.host = Host(repository, engines)
+        forbidden = ForbiddenList(config.forbidden, config.forbidden_file)
+        self.host = Host(repository, engines, forbidden)
         self.observation = Observation(config.observe, self.host)
         self._transport = Transport(config.read_timeout, self.observation.metrics.connection_closed)
         self._watching: asyncio.Task[None] | None = None
@@ -83,7 +85,7 @@ class Server:
         """Bind the port, load and warm up every model, then say that it is serving.
 
         Raises:
-            InvalidArgument: certificates or tokens cannot be read.
+            InvalidArgument: certificates or tokens cannot be read, or --forbidden does not fit a model.
             NoDevice: models cannot run on the device.
             Unavailable: a port cannot be bound.
             NotFound: there is no model to serve.
@@ -128,8 +130,7 @@ class Server:
             unknown=self.observation.layer.unknown,
         )
         server = grpc.aio.server(options=server_options(self.config.is_shared))
-        config = self.config
-        add_services(layers, self.host, self._health, config.forbidden, config.ahead)
+        add_services(layers, self.host, self._health, self.config.ahead)
         server.add_generic_rpc_handlers((layers,))
         return server
 

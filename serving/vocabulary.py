@@ -1,9 +1,10 @@
 """Characters to token ids and back: the only place that does it, for trainer and server alike."""
 
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Self
 
 import numpy as np
@@ -34,6 +35,40 @@ def normalise_up_to(most: int, text: str) -> str | None:
         return None
     composed = normalise(text)
     return composed if len(composed) <= most else None
+
+
+def is_normalized(text: str) -> bool:
+    """Whether a text is in NFC."""
+    return unicodedata.is_normalized("NFC", text)
+
+
+def normalized_length(text: str) -> int:
+    """Length of the longest prefix that is in NFC; every longer prefix is not."""
+    lengths = range(1, len(text) + 1)
+    return bisect_left(lengths, True, key=lambda length: not is_normalized(text[:length]))
+
+
+@cache
+def composing_starters() -> frozenset[str]:
+    """Characters of combining class 0 that may become one character with the one before them.
+
+    Only planes 0 and 1 are searched: no character of another plane decomposes into two.
+    """
+    found = {*map(chr, range(0x1161, 0x1176)), *map(chr, range(0x11A8, 0x11C3))}  # Hangul
+    for composed in map(chr, range(0x20000)):
+        parts = unicodedata.decomposition(composed).split()
+        if len(parts) == 2 and not parts[0].startswith("<") and is_normalized(composed):
+            found.add(chr(int(parts[1], 16)))
+    return frozenset(character for character in found if not unicodedata.combining(character))
+
+
+def may_change(character: str) -> bool:
+    """Whether NFC may change a text because of this character, alone or after others."""
+    if character < "\u0300":  # the first combining mark
+        return False
+    if unicodedata.combining(character) or not is_normalized(character):
+        return True
+    return character in composing_starters()
 
 
 def describe(character: str) -> str:
@@ -86,6 +121,11 @@ class Vocabulary:
     @cached_property
     def _ids(self) -> dict[str, int]:
         return {character: i for i, character in enumerate(self.alphabet, start=1)}
+
+    @cached_property
+    def is_always_normalized(self) -> bool:
+        """Whether every text of these characters is in NFC."""
+        return not any(map(may_change, self.alphabet))
 
     def encode(self, text: str) -> list[int]:
         """Token ids of normalised text, boundaries left out.

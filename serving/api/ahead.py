@@ -107,7 +107,7 @@ class Stock:
         self._filling.is_under_way = False
         if not result.cancelled() and result.exception() is None:
             # In the order of the seeds: in that of their ends, the short ones would come first.
-            self._answers.extend(map(plan.answer, seeds, result.result().samples))
+            self._answers.extend(plan.answers(seeds, result.result().samples))
             self._filled_at = monotonic()
 
 

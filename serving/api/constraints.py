@@ -1,7 +1,6 @@
 """From a request's Constraints to what the engine enforces and what it throws away."""
 
 import unicodedata
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -33,8 +32,8 @@ class Resolved:
     Attributes:
         min_length: of a string, prefix included.
         max_length: likewise.
-        rules: about characters, the server's own among them.
-        bounds: rules and lengths together; None where they forbid nothing.
+        rules: about characters.
+        bounds: rules, lengths and the operator's list together; None where they forbid nothing.
         is_exact: they are kept by drawing again.
         selection: what else is thrown away.
     """
@@ -47,8 +46,8 @@ class Resolved:
     selection: Selection
 
 
-def rules_of(asked: pb.Constraints, forbidden: Sequence[str]) -> Rules:
-    """The rules about characters, and the server's own list; raises InvalidArgument."""
+def rules_of(asked: pb.Constraints) -> Rules:
+    """The caller's rules about characters; raises InvalidArgument."""
     with At("constraints.{}"):
         check_list("forbidden_substrings", asked.forbidden_substrings, *MAX_FORBIDDEN)
         if "" in asked.forbidden_substrings:  # which every string has
@@ -69,7 +68,7 @@ def rules_of(asked: pb.Constraints, forbidden: Sequence[str]) -> Rules:
                 key=lambda character: (not unicodedata.combining(character), character),
             )
         ),
-        forbidden_substrings=(*map(normalise, asked.forbidden_substrings), *forbidden),
+        forbidden_substrings=tuple(map(normalise, asked.forbidden_substrings)),
     )
 
 
@@ -88,28 +87,32 @@ async def resolve(
         Exhausted, DeadlineExceeded: see Bounding.
         FailedPrecondition: the model came without a list of its training part.
     """
-    if not bounding.forbidden and not asked.ByteSize():
-        return unconstrained(manifest.max_length)
+    normalized_only = not manifest.vocabulary.is_always_normalized
+    is_open = bounding.forbidden.automaton(manifest.alphabet) is None
+    if is_open and not asked.ByteSize():
+        return unconstrained(manifest.max_length, normalized_only)
     max_length = max_length_of(asked, len(prefix), manifest.max_length)
     with At("constraints.{}"):
         checks.whole("min_length", asked.min_length, 0, max_length)
-    rules = rules_of(asked, bounding.forbidden)
+    rules = rules_of(asked)
     bounds = None
-    if rules != Rules() or asked.min_length > len(prefix):
+    if rules != Rules() or asked.min_length > len(prefix) or not is_open:
         lengths = asked.min_length, max_length
         bounds = await bounding.bounds(manifest.alphabet, rules, lengths, prefix, deadline)
-    selection = selection_of(asked, known, bounds if asked.exact else None)
+    selection = selection_of(asked, known, bounds if asked.exact else None, normalized_only)
     return Resolved(asked.min_length, max_length, rules, bounds, asked.exact, selection)
 
 
 @lru_cache(maxsize=256)
-def unconstrained(max_length: int) -> Resolved:
-    """What most calls ask for: nothing."""
-    selection = selection_of(pb.Constraints(), None, None)
+def unconstrained(max_length: int, normalized_only: bool) -> Resolved:
+    """Constraints of a request without any."""
+    selection = selection_of(pb.Constraints(), None, None, normalized_only)
     return Resolved(0, max_length, Rules(), None, False, selection)
 
 
-def selection_of(asked: pb.Constraints, known: Known | None, accepted: Bounds | None) -> Selection:
+def selection_of(
+    asked: pb.Constraints, known: Known | None, accepted: Bounds | None, normalized_only: bool
+) -> Selection:
     """Which strings are thrown away; raises InvalidArgument and FailedPrecondition."""
     with At("constraints.{}"):
         check_list("exclude", asked.exclude, *MAX_EXCLUDED)
@@ -127,6 +130,7 @@ def selection_of(asked: pb.Constraints, known: Known | None, accepted: Bounds | 
         excluded=frozenset(map(normalise, asked.exclude)),
         complete_only=asked.length_policy == pb.LENGTH_POLICY_COMPLETE_ONLY,
         accepted=accepted,
+        normalized_only=normalized_only,
         max_attempts=asked.max_attempts_per_sample or DEFAULT_ATTEMPTS,
     )
 

@@ -50,13 +50,12 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
 
     Args:
         host: has the models.
-        forbidden: substrings that no string may have, whoever asks.
         ahead: strings that are drawn at a time, at most, ahead of calls that come often; 0 for none.
     """
 
-    def __init__(self, host: Host, forbidden: Sequence[str] = (), ahead: int = 0) -> None:
+    def __init__(self, host: Host, ahead: int = 0) -> None:
         self._host = host
-        self._bounding = Bounding(forbidden)
+        self._bounding = Bounding(host.forbidden)
         self._searches = Searches()
         self._most_ahead = ahead
 

@@ -1,6 +1,5 @@
 """All that a server is asked for: our services, health and reflection."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from google.rpc import error_details_pb2
@@ -34,7 +33,6 @@ def add_services(
     layers: Layers,
     host: Host,
     health_servicer: HealthServicer,
-    forbidden: Sequence[str],
     ahead: int,
 ) -> None:
     """Have all methods answered.
@@ -43,11 +41,10 @@ def add_services(
         layers: around them.
         host: has the models.
         health_servicer: answers for health.
-        forbidden: see GenerationService.
         ahead: see GenerationService.
     """
     server: Any = layers
-    add_GenerationServiceServicer_to_server(GenerationService(host, forbidden, ahead), server)
+    add_GenerationServiceServicer_to_server(GenerationService(host, ahead), server)
     add_ModelServiceServicer_to_server(ModelService(host), server)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     add_reflection(server, (*SERVICES, health.SERVICE_NAME), DESCRIBED)

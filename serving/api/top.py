@@ -11,7 +11,7 @@ from serving.api.request import encode_prefix
 from serving.engine.top import Ids, TopSearch
 from serving.limits import MAX_N
 from serving.repository import Model
-from serving.vocabulary import Vocabulary
+from serving.vocabulary import Vocabulary, is_normalized
 
 DEFAULT_N = 10
 DEFAULT_EXPANSIONS = 20_000
@@ -40,6 +40,8 @@ async def search_of(
 
     def is_wanted(ids: Ids) -> bool:
         text = decode(ids)
+        if selection.normalized_only and not is_normalized(text):
+            return False
         return text not in selection.excluded and not (selection.known and text in selection.known)
 
     return TopSearch(

@@ -17,7 +17,7 @@ from serving.config import LISTEN, PROCESS, THREAD, ServerConfig, parse_size
 from serving.observe.logs import configure
 from serving.placement import CPU, DEVICES
 from serving.server import run_and_leave
-from serving.text_files import read_lines
+from serving.text_files import name_of, read_lines
 from serving.workers import serve
 
 log = logging.getLogger(__name__)
@@ -110,11 +110,14 @@ def command(
     observe = observing_of(given)
     configure(observe)
     lines = read_lines(forbidden, "forbidden") if forbidden else []
+    if forbidden and not lines:
+        log.warning("%s is empty: nothing is forbidden", name_of(forbidden))
     config = ServerConfig(
         repository,
         engines=engines or (PROCESS if workers == 1 else THREAD),
         prefix_cache=None if prefix_cache is None else parse_size("prefix_cache", prefix_cache),
-        forbidden=tuple(line.text for line in lines),
+        forbidden=tuple(lines),
+        forbidden_file=forbidden,
         observe=observe,
         **given,
     )

@@ -42,15 +42,16 @@ class TooComplex(InvalidArgument):
 
 
 class Patience:
-    """The time that compiling may take, from now on."""
+    """The time that compiling may take, from now on, in seconds of this thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float = MAX_SECONDS) -> None:
+        self._seconds = seconds
         self._begun = time.thread_time()
 
     def check(self) -> None:
         """Raise TooComplex when it is over."""
-        if time.thread_time() - self._begun > MAX_SECONDS:
-            raise TooComplex("pattern", f"is too complex: {MAX_SECONDS} s were not enough")
+        if time.thread_time() - self._begun > self._seconds:
+            raise TooComplex("pattern", f"is too complex: {self._seconds:.1f} s were not enough")
 
 
 @dataclass(frozen=True)

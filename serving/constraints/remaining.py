@@ -76,6 +76,8 @@ class Remaining:
         parent = self._find(path[:-1])
         if parent is not None:
             parent.left[path[-1]] = 0
+            if path[-1] in parent.children:
+                self.size -= _size(parent.children.pop(path[-1]))
             self._update(path[:-1])
 
     def _update(self, path: Sequence[int]) -> None:

@@ -102,7 +102,7 @@ class Choices:
         for bounds, mine in self._by_bounds(records, rows):
             state = bounds.next(records["state"][mine], records["token"][mine])
             records["state"][mine] = state
-            lost = records["watched"][mine] & ~bounds.can_end[records["length"][mine], state]
+            lost = records["watched"][mine] & ~bounds.can_end(records["length"][mine], state)
             records["token"][mine[lost]] = HOPELESS
 
     def _left(self, records: Records, logits: Float32, mask: Bool | None) -> Float64 | None:

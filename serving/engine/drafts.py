@@ -16,6 +16,7 @@ from serving.engine.job import Draw, FinishReason, Sample, Shortfall, Usage
 from serving.engine.philox import UInt64
 from serving.engine.rows import Records, joined
 from serving.engine.samples import Samples
+from serving.vocabulary import is_normalized
 
 
 class Taken(NamedTuple):
@@ -104,6 +105,8 @@ class Drafts:
     def _reason(self, draft: Sample) -> str | None:
         """Why a draft is not wanted, whatever the others are."""
         selection = self.job.selection
+        if selection.normalized_only and not is_normalized(draft.text):
+            return "pattern"
         if selection.complete_only and draft.finish_reason is FinishReason.MAX_LENGTH:
             return "length"
         if draft.text in selection.excluded:

@@ -25,7 +25,7 @@ from serving.engine.samples import ended, together
 from serving.engine.sampling import Float32, Float64
 from serving.engine.walking import Walker
 from serving.errors import ServingError
-from serving.vocabulary import Vocabulary
+from serving.vocabulary import Vocabulary, is_normalized, normalized_length
 
 MAX_REMAINING = 100_000
 """Prefixes that drawing without replacement may keep for one job; after that there are no more attempts."""
@@ -208,17 +208,24 @@ class DrawEntry(Entry):
         if is_rejected or self.draw.selection.is_unique:
             is_cut = draft.finish_reason is FinishReason.MAX_LENGTH
             ended = not (is_rejected and is_cut and self.draw.selection.complete_only)
-            self._take(ids, ended=ended, cut=True)
+            self._take(draft.text, ids, ended=ended, cut=True)
 
     def finish_taking(self, number: int, ids: list[int]) -> None:
         """A taken text has been passed by; `ids` are its tokens, prefix included."""
         taken = self.taking.pop(number)
-        self._take(ids, ended=taken.ended, cut=taken.cut)
+        self._take(taken.text, ids, ended=taken.ended, cut=taken.cut)
 
-    def _take(self, ids: list[int], *, ended: bool, cut: bool) -> None:
-        """Take a text out of what remains; only one of the longest length can be cut there."""
+    def _take(self, text: str, ids: list[int], *, ended: bool, cut: bool) -> None:
+        """Take a text out of what remains; only one of the longest length can be cut there.
+
+        Nothing that begins with a text that is not in NFC is in NFC, so all of it is taken out together.
+        """
         assert self.remaining is not None
-        path = ids[len(self.draw.prefix) :]
+        first = len(self.draw.prefix)
+        if self.draw.selection.normalized_only and not is_normalized(text):
+            self.remaining.take_branch(ids[first : normalized_length(text) + 1])
+            return
+        path = ids[first:]
         self.remaining.take(path, ended=ended, cut=cut and len(ids) == self.draw.max_length)
 
     def _takeable(self, vocabulary: Vocabulary) -> list[Taken]:

@@ -72,6 +72,7 @@ class Selection:
         complete_only: strings that were cut are not wanted.
         accepted: what strings must keep to, where that is not enforced while drawing.
         max_attempts: how often one sample is drawn at most.
+        normalized_only: strings that are not in NFC are not wanted; set where the alphabet can spell them.
     """
 
     is_unique: bool = False
@@ -80,6 +81,7 @@ class Selection:
     complete_only: bool = False
     accepted: Bounds | None = None
     max_attempts: int = 100
+    normalized_only: bool = False
 
     @property
     def is_free(self) -> bool:
@@ -90,6 +92,7 @@ class Selection:
             or self.excluded
             or self.complete_only
             or self.accepted is not None
+            or self.normalized_only
         )
 
 

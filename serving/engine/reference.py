@@ -12,14 +12,28 @@ from serving.engine import philox, sampling
 from serving.engine.job import FinishReason, Sample
 from serving.engine.sampling import SamplingParameters, Settings
 from serving.engine.stepping import StepSession, initial_states
-from serving.vocabulary import BOUNDARY
+from serving.vocabulary import BOUNDARY, is_normalized
+
+MAX_ATTEMPTS = 100
+"""Attempts at one string of `generate`."""
 
 
 def generate(
     session: StepSession, prefix: list[int], n: int, parameters: SamplingParameters, max_length: int
 ) -> list[Sample]:
-    """`n` strings after a prefix of token ids; `max_length` counts the prefix."""
-    return drafts(session, prefix, [(i, 0) for i in range(n)], parameters, max_length)
+    """`n` strings after a prefix of token ids; `max_length` counts the prefix.
+
+    Strings that are not in NFC are drawn again, and left out after MAX_ATTEMPTS.
+    """
+    found: list[Sample] = []
+    missing = list(range(n))
+    for attempt in range(MAX_ATTEMPTS):
+        drawn = drafts(session, prefix, [(i, attempt) for i in missing], parameters, max_length)
+        found += (sample for sample in drawn if is_normalized(sample.text))
+        missing = [sample.index for sample in drawn if not is_normalized(sample.text)]
+        if not missing:
+            break
+    return sorted(found, key=lambda sample: sample.index)
 
 
 def drafts(

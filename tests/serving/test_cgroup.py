@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.cgroup import memory_left
+from serving.cgroup import memory_left, memory_total
 
 
 @pytest.fixture
@@ -43,3 +43,9 @@ def test_without_a_limit_there_is_no_end(root: Path, name: str) -> None:
 def test_outside_of_any_group_there_is_no_end(root: Path) -> None:
     (root / "membership").write_text("4:memory:/old\n")
     assert left(root) == sys.maxsize
+
+
+def test_the_total_is_that_of_the_container_or_of_the_machine(root: Path) -> None:
+    assert memory_total(root, root / "membership") == 300
+    (root / "pod" / "server" / "memory.max").write_text("max\n")
+    assert memory_total(root, root / "membership") > 2**20

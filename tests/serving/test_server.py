@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+import string
 import subprocess
 import threading
 import time
@@ -194,6 +195,8 @@ def test_a_server_without_a_model_does_not_start(tmp_path: Path) -> None:
 
 
 def test_the_command_names_what_is_wrong_in_one_line(tmp_path: Path) -> None:
+    letters = tmp_path / "letters.txt"
+    letters.write_text("\n".join(string.ascii_lowercase))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         in_use = f"127.0.0.1:{taken.getsockname()[1]}"
         for arguments, reason in (
@@ -201,6 +204,8 @@ def test_the_command_names_what_is_wrong_in_one_line(tmp_path: Path) -> None:
             (["--repository", str(COMMITTED), "--listen", in_use], "the port is in use"),
             (["--forbidden", str(COMMITTED / "names" / "2" / "model.onnx")], "not UTF-8"),
             (["--listen", "nowhere"], "'nowhere' is not host:port"),
+            (["--repository", str(COMMITTED), "--default-model", "x"], "--default-model: there is"),
+            (["--repository", str(COMMITTED), "--forbidden", str(letters)], "--forbidden: "),
         ):
             done = subprocess.run([*SERVE, *arguments], capture_output=True, text=True, timeout=60)
             assert done.returncode in (1, 2)
@@ -215,6 +220,7 @@ def test_the_command_names_what_is_wrong_in_one_line(tmp_path: Path) -> None:
         ("listen", "127.0.0.1:65536"),
         ("listen", ":50051"),
         ("max_rows", 1),
+        ("prefix_cache", 2**50),
         ("threads", 0),
         ("max_queue", 0.0),
         ("read_timeout", 0.0),

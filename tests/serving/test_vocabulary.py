@@ -8,7 +8,17 @@ from hypothesis import strategies as st
 
 from serving import vocabulary as vocabularies
 from serving.errors import InvalidArgument
-from serving.vocabulary import COMPOSED, UnknownCharacter, Vocabulary, normalise, normalise_up_to
+from serving.vocabulary import (
+    COMPOSED,
+    UnknownCharacter,
+    Vocabulary,
+    composing_starters,
+    is_normalized,
+    may_change,
+    normalise,
+    normalise_up_to,
+    normalized_length,
+)
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20).map(normalise)
 
@@ -72,3 +82,48 @@ def test_a_text_that_is_far_too_long_is_not_composed_at_all(
 ) -> None:
     monkeypatch.setattr(vocabularies, "normalise", None)
     assert normalise_up_to(10, "a" + "\u0300" * 500_000) is None
+
+
+@pytest.mark.parametrize(
+    ("alphabet", "is_always_normalized"),
+    [
+        ("abcéñ", True),
+        ("ψабв漢字かな한글", True),
+        ("e\u0301", False),  # combining marks
+        ("\u093c", False),
+        ("\u1161", False),  # Hangul vowels and final consonants
+        ("\u11a8", False),
+        ("\u0bbe", False),  # vowel signs of combining class 0
+        ("\u212a", False),  # never in NFC
+    ],
+)
+def test_an_alphabet_knows_whether_its_texts_are_always_in_nfc(
+    alphabet: str, is_always_normalized: bool
+) -> None:
+    assert Vocabulary(tuple(alphabet)).is_always_normalized == is_always_normalized
+
+
+def test_every_character_that_composes_with_the_one_before_it_may_change() -> None:
+    for composed in map(chr, range(sys.maxunicode + 1)):
+        parts = unicodedata.decomposition(composed).split()
+        if len(parts) == 2 and not parts[0].startswith("<") and is_normalized(composed):
+            assert may_change(chr(int(parts[1], 16)))
+    for syllable in map(chr, range(0xAC00, 0xD7A4)):
+        assert all(map(may_change, unicodedata.normalize("NFD", syllable)[1:]))
+    assert not any(map(may_change, map(chr, range(0xAC00, 0xD7A4))))
+
+
+ANY_MARK = "aeo\u0301\u0323\u0308\u1100\u1161\u11a8가\u0bc6\u0bbe"
+
+
+@given(st.text(st.sampled_from(ANY_MARK), max_size=10))
+def test_no_text_that_begins_with_one_not_in_nfc_is_in_nfc(text: str) -> None:
+    length = normalized_length(text)
+    assert [is_normalized(text[:n]) for n in range(len(text) + 1)] == [
+        n <= length for n in range(len(text) + 1)
+    ]
+
+
+def test_characters_that_change_nothing_are_told_from_those_that_compose() -> None:
+    assert "\u0bbe" in composing_starters()
+    assert not {"a", "க", "\u1100", "\u0301"} & composing_starters()

@@ -474,7 +474,9 @@ class Sample(_message.Message):
     LOG_WEIGHT_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     text: _builtins.str
-    """The whole string, prefix included, without any mark at its end."""
+    """The whole string, prefix included, without any mark at its end. Always in Unicode's composed form
+    (NFC), the form in which strings are compared; see Score.
+    """
     index: _builtins.int
     """Its place among the samples, from 0."""
     finish_reason: Global___FinishReason.ValueType
@@ -551,7 +553,9 @@ class Usage(_message.Message):
     rejected_length: _builtins.int
     """Strings thrown away: shorter than min_length, or unfinished at max_length."""
     rejected_pattern: _builtins.int
-    """Strings thrown away: they do not match the pattern or another rule about characters."""
+    """Strings thrown away: they do not match the pattern or another rule about characters, or are not in
+    NFC.
+    """
     @_builtins.property
     def queue_time(self) -> _duration_pb2.Duration:
         """From the request's arrival to its first character; zero if the string had been drawn before."""

@@ -117,10 +117,11 @@ def test_a_plain_draw_arrives_whole_and_shares_nothing() -> None:
 
 def test_a_selection_arrives_whole() -> None:
     known = Known(np.array([3, 5], np.uint64))
-    selection = Selection(True, known, frozenset({"", "emma"}), True, bounds(), 7)
+    selection = Selection(True, known, frozenset({"", "emma"}), True, bounds(), 7, True)
     arrived = Ends().through(draw(selection=selection)).selection
     assert arrived.is_unique
     assert arrived.complete_only
+    assert arrived.normalized_only
     assert (arrived.excluded, arrived.max_attempts) == (selection.excluded, 7)
     assert arrived.known.sorted_fingerprints.tolist() == [3, 5]
     assert arrived.accepted.accepts([1, 2])
@@ -135,7 +136,7 @@ def test_what_jobs_share_goes_once_and_is_given_up_when_nobody_has_it() -> None:
     second = ends.through(draw(bounds=rules.begun_with([1, 2]))).bounds
     assert len(ends.sent) == shared
     assert second.automaton is first.automaton
-    assert second.can_end is first.can_end
+    assert second.ends[1] is first.ends[1]
     assert (first._first, second._first) == (1, 2)
     del rules
     gc.collect()

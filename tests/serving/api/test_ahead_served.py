@@ -12,6 +12,7 @@ from makemore.v1.generation_service_pb2_grpc import GenerationServiceStub
 from serving.client import Client
 from serving.config import PROCESS, THREAD, ServerConfig
 from serving.testing import running
+from serving.text_files import Line
 from tests.conftest import COMMITTED
 from tests.serving.graphs import manifest, model_bytes, publish
 from tests.serving.observe.asking import Scrape, observed
@@ -49,7 +50,9 @@ def test_answers_made_ahead_are_those_of_their_seeds(engines: str) -> None:
 
 
 def test_answers_made_ahead_have_nothing_that_the_server_forbids() -> None:
-    config = ServerConfig(COMMITTED, "127.0.0.1:0", "names", forbidden=("a", "in"))
+    config = ServerConfig(
+        COMMITTED, "127.0.0.1:0", "names", forbidden=(Line(1, "a"), Line(2, "in"))
+    )
     with running(config) as server:
         responses = asyncio.run(asked_at_once(f"127.0.0.1:{server.port}", 800))
         (engine,) = server.host.running()

@@ -16,6 +16,7 @@ from serving.client import Client
 from serving.config import ServerConfig
 from serving.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument
 from serving.testing import running
+from serving.text_files import Line
 from trainer.run import Run
 
 
@@ -251,7 +252,9 @@ def test_a_model_without_its_training_part_says_what_it_lacks(
 
 
 def test_the_servers_own_list_holds_for_every_call(repository: Path) -> None:
-    config = ServerConfig(repository, "127.0.0.1:0", "lstm", forbidden=("a", "ell"))
+    config = ServerConfig(
+        repository, "127.0.0.1:0", "lstm", forbidden=(Line(1, "a"), Line(2, "ell"))
+    )
     with running(config) as server, Client(f"127.0.0.1:{server.port}") as client:
         for found in (
             texts(client.generate(n=200)),
@@ -261,8 +264,31 @@ def test_the_servers_own_list_holds_for_every_call(repository: Path) -> None:
         ):
             assert found
             assert not any("a" in text or "ell" in text for text in found)
-        with pytest.raises(InvalidArgument, match="forbidden"):
+        with pytest.raises(InvalidArgument, match="this server forbids") as caught:
             client.generate("an")
+        assert caught.value.field == "prefix"
+
+
+def test_a_list_of_ten_thousand_words_holds_beside_a_callers_rules(repository: Path) -> None:
+    consonants = "bcdfghjklm"
+    words = [
+        f"{a}{b}{c}{d}" for a in "aeiouy" for b in consonants for c in "aeiou" for d in consonants
+    ]
+    words += [
+        f"{a}{b}{c}{d}" for a in consonants for b in "aeio" for c in consonants for d in "aeiouy"
+    ]
+    words += [f"{word}{end}" for word in words[::2] for end in "nr"]
+    assert len(words) > 10_000
+    lines = tuple(Line(number, word) for number, word in enumerate(words, 1))
+    config = ServerConfig(repository, "127.0.0.1:0", "lstm", forbidden=lines)
+    with running(config) as server, Client(f"127.0.0.1:{server.port}") as client:
+        for rules in ({}, {"contains": "an"}, {"pattern": "[^x]{2,6}"}, {"min_length": 6}):
+            found = texts(client.generate(n=100, **rules))
+            assert len(found) == 100
+            assert not any(word in text for word in words for text in found)
+        with pytest.raises(InvalidArgument, match="this server's own list") as caught:
+            client.generate(suffix=words[0])
+        assert caught.value.field == "constraints.suffix"
 
 
 def test_a_search_that_runs_out_of_time_tells_what_it_has(address: str) -> None:
@@ -274,10 +300,10 @@ def test_a_search_that_runs_out_of_time_tells_what_it_has(address: str) -> None:
 
 
 def test_characters_that_are_allowed_are_told_in_an_order_that_stays() -> None:
-    rules = rules_of(pb.Constraints(allowed_characters="e\u0301xe"), ())
-    again = rules_of(pb.Constraints(allowed_characters=rules.allowed_characters), ())
+    rules = rules_of(pb.Constraints(allowed_characters="e\u0301xe"))
+    again = rules_of(pb.Constraints(allowed_characters=rules.allowed_characters))
     assert rules == again
-    assert set(rules_of(pb.Constraints(allowed_characters="\u0301e"), ()).allowed_characters) == {
+    assert set(rules_of(pb.Constraints(allowed_characters="\u0301e")).allowed_characters) == {
         "\u0301",
         "e",
     }
