@@ -95,11 +95,19 @@ def refusal(field: str, address: str, reason: str) -> Unavailable:
 
 
 def _resolve(field: str, address: str) -> list[SocketAddress]:
-    """Resolve a name to its addresses, without those of a family that this machine lacks."""
+    """Resolve a name to its addresses, without those of a family that this machine lacks.
+
+    `localhost` is both loopback addresses, as it is to clients of gRPC, whatever /etc/hosts says.
+    """
     host, port = addresses.split(field, address)
     flags = socket.AI_PASSIVE | socket.AI_NUMERICSERV
+    hosts = [host, *(LOOPBACK.values() if host.lower().removesuffix(".") == "localhost" else ())]
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+        found = [
+            info
+            for one in hosts
+            for info in socket.getaddrinfo(one, port, type=socket.SOCK_STREAM, flags=flags)
+        ]
     except OSError as error:
         raise refusal(field, address, f"{host} does not resolve: {error.strerror}") from None
     except UnicodeError:  # a label is empty, or longer than a name server takes

@@ -16,7 +16,7 @@ from multiprocessing.process import BaseProcess
 
 from serving import addresses
 from serving.config import ServerConfig
-from serving.errors import InvalidArgument, MakemoreError
+from serving.errors import InvalidArgument, MakemoreError, Unavailable
 from serving.listening import reserved
 from serving.observe.logs import configure
 from serving.observe.writing import leave_at_once
@@ -41,7 +41,7 @@ def serve(config: ServerConfig, count: int, announce: Callable[[str, str], None]
 
     Raises:
         InvalidArgument: the address is a Unix socket, which processes cannot share.
-        Unavailable: the port cannot be bound.
+        Unavailable: the port cannot be bound, or a process cannot be started.
     """
     if addresses.unix_path("listen", config.listen) is not None:
         raise InvalidArgument("workers", "must be 1 with a Unix socket, which cannot be shared")
@@ -58,7 +58,7 @@ def serve(config: ServerConfig, count: int, announce: Callable[[str, str], None]
         with Forwarding(processes, config) as forwarding:
             with blocked(HEEDED):  # by the workers, until they can heed them
                 for process, end in zip(processes, theirs, strict=True):
-                    process.start()
+                    start(process, processes)
                     end.close()
             names = [_heard(end) for end in ours]
             sentinels = [process.sentinel for process in processes]
@@ -73,6 +73,19 @@ def serve(config: ServerConfig, count: int, announce: Callable[[str, str], None]
     for process in processes:
         process.join()
     return max(abs(process.exitcode or 0) for process in processes)
+
+
+def start(process: BaseProcess, others: Sequence[BaseProcess]) -> None:
+    """Start one of the processes; raises Unavailable, and stops the others, where the machine has no more."""
+    try:
+        process.start()
+    except OSError as error:
+        for other in others:
+            if other.pid is not None:
+                other.terminate()
+        raise Unavailable(
+            f"cannot start {len(others)} workers: {error.strerror}; choose fewer with --workers"
+        ) from None
 
 
 def tell_ended(processes: Sequence[BaseProcess]) -> None:

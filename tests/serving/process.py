@@ -29,15 +29,16 @@ def serving(
     command: Sequence[str] = SERVE,
     stderr: IO[str] | None = None,
     environment: Mapping[str, str] | None = None,
+    listen: str = "127.0.0.1:0",
 ) -> Iterator[tuple["subprocess.Popen[str]", str]]:
     """A server process and its address."""
-    command = [*command, "--repository", str(repository), "--listen", "127.0.0.1:0", *flags]
+    command = [*command, "--repository", str(repository), "--listen", listen, *flags]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment
     ) as process:
         try:
             assert process.stdout is not None
-            found = re.search(r" on (\S+:\d+)$", process.stdout.readline().strip())
+            found = re.search(r" on (\S+:\S+)$", process.stdout.readline().strip())
             assert found is not None
             yield process, found[1]
         finally:

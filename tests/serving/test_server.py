@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import string
@@ -14,13 +15,17 @@ from typing import Any
 
 import grpc
 import pytest
+from click.testing import CliRunner
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from makemore.v1 import generation_service_pb2 as pb
 from makemore.v1.generation_service_pb2_grpc import GenerationServiceStub
 from serving import repository as repository_module
+from serving.addresses import joined
+from serving.cli import main
 from serving.client import Client
 from serving.config import ServerConfig
+from serving.credentials import Credentials
 from serving.errors import InvalidArgument, NotFound, Unavailable
 from serving.observe.config import ObserveConfig
 from serving.repository import Model, Repository
@@ -28,7 +33,9 @@ from serving.server import Server, run
 from serving.testing import running
 from tests.conftest import COMMITTED
 from tests.serving.graphs import manifest, model_bytes, publish
+from tests.serving.observe.asking import page
 from tests.serving.process import SERVE, serving
+from tests.serving.test_listening import needs_ipv6
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -170,6 +177,68 @@ def test_two_servers_do_not_share_a_port(repository: Path) -> None:
         pass
 
 
+def test_every_address_of_the_host_is_served(repository: Path) -> None:
+    needs_ipv6()
+    config = ServerConfig(repository, "localhost:0", observe=ObserveConfig("localhost:0"))
+    with running(config) as server:
+        endpoint = server.observation.endpoint
+        assert endpoint
+        for host in ("127.0.0.1", "::1", "localhost"):
+            with Client(joined(host, server.port)) as client:
+                assert client.generate(model="gru").samples
+            assert page(joined(host, endpoint.port), "/readyz")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("owner", "listen"),
+    [
+        ("127.0.0.1", "localhost"),
+        ("::1", "localhost"),
+        ("127.0.0.1", "0.0.0.0"),
+        ("::1", "0.0.0.0"),
+        ("127.0.0.1", "[::]"),
+        ("::1", "[::]"),
+        ("::", "0.0.0.0"),
+        ("::", "localhost"),
+    ],
+)
+def test_a_server_does_not_start_with_a_part_of_its_addresses(
+    repository: Path, owner: str, listen: str
+) -> None:
+    needs_ipv6()
+    family = socket.AF_INET6 if ":" in owner else socket.AF_INET
+    with socket.create_server((owner, 0), family=family) as taken:
+        address = f"{listen}:{taken.getsockname()[1]}"
+        with (
+            pytest.raises(Unavailable, match=f"^cannot listen on {re.escape(address)}: .*in use"),
+            running(ServerConfig(repository, address)),
+        ):
+            pass
+
+
+def test_a_unix_socket_is_served_and_removed(tmp_path: Path, repository: Path) -> None:
+    path, tokens = tmp_path / "socket", tmp_path / "tokens"
+    tokens.write_text(f"alice {'a' * 32}\n")
+    address = f"unix:{path}"
+    for end in (signal.SIGKILL, signal.SIGTERM):  # the first leaves its socket to the second
+        with serving(repository, "--token-file", str(tokens), listen=address) as (process, told):
+            assert told == address
+            with Client(address, credentials=Credentials(token_file=tokens)) as client:
+                assert client.generate(model="gru").samples
+            health = CliRunner().invoke(main, ["health", "--address", address])
+            assert health.output == "SERVING\n"
+            with (
+                pytest.raises(Unavailable, match="another server listens there"),
+                running(ServerConfig(repository, address)),
+            ):
+                pass
+            process.send_signal(end)
+            process.wait(60)
+            assert path.exists() is (end == signal.SIGKILL)
+    health = CliRunner().invoke(main, ["health", "--address", address])
+    assert health.output.startswith(f"error: no server answers at {address}: ")
+
+
 def test_a_server_that_cannot_start_leaves_no_port_bound(repository: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -201,8 +270,11 @@ def test_the_command_names_what_is_wrong_in_one_line(tmp_path: Path) -> None:
         in_use = f"127.0.0.1:{taken.getsockname()[1]}"
         for arguments, reason in (
             (["--repository", str(tmp_path / "missing")], "missing is no folder of models"),
-            (["--repository", str(COMMITTED), "--listen", in_use], "the port is in use"),
-            (["--forbidden", str(COMMITTED / "names" / "2" / "model.onnx")], "not UTF-8"),
+            (
+                ["--repository", str(COMMITTED), "--listen", in_use],
+                f"cannot listen on {in_use}: Addr",
+            ),
+            (["--forbidden", str(COMMITTED / "names" / "2" / "model.onnx")], "is not UTF-8"),
             (["--listen", "nowhere"], "'nowhere' is not host:port"),
             (["--repository", str(COMMITTED), "--default-model", "x"], "--default-model: there is"),
             (["--repository", str(COMMITTED), "--forbidden", str(letters)], "--forbidden: "),
@@ -219,6 +291,8 @@ def test_the_command_names_what_is_wrong_in_one_line(tmp_path: Path) -> None:
         ("listen", "127.0.0.1"),
         ("listen", "127.0.0.1:65536"),
         ("listen", ":50051"),
+        ("listen", "127.0.0.1:99999"),
+        ("listen", "unix:"),
         ("max_rows", 1),
         ("prefix_cache", 2**50),
         ("threads", 0),

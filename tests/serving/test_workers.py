@@ -1,24 +1,31 @@
 """Several processes on one port, as an operator has them."""
 
+import errno
 import os
 import re
 import signal
+import socket
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from subprocess import PIPE
 
 import pytest
 
+from serving.addresses import joined
 from serving.client import Client
-from serving.errors import Unavailable
-from serving.listening import reserved
+from serving.config import ServerConfig
+from serving.errors import InvalidArgument, Unavailable
 from serving.server import AT_ONCE
+from serving.workers import serve
 from tests.conftest import COMMITTED
 from tests.serving.observe.asking import page
 from tests.serving.process import SERVE, WORKER, children, serving
+from tests.serving.test_listening import needs_ipv6
 
 
 def workers_of(process: "subprocess.Popen[str]") -> list[int]:
@@ -60,11 +67,55 @@ def test_workers_do_not_outlive_a_parent_that_was_killed() -> None:
             time.sleep(0.1)
 
 
-def test_a_port_that_others_share_is_not_taken() -> None:
-    with reserved("listen", "127.0.0.1:0") as port:
-        again = reserved("listen", f"127.0.0.1:{port}")
-        with pytest.raises(Unavailable, match="cannot listen"), again:
-            pass
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_address_that_another_program_has_is_named(workers: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = subprocess.run(
+            [*SERVE, "--listen", f"localhost:{port}", "--workers", workers],
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: cannot listen on localhost:{port}: 127.0.0.1:{port}: ")
+    assert (done.returncode, done.stdout) == (1, "")
+
+
+def test_both_are_reached_at_every_address_of_the_host() -> None:
+    needs_ipv6()
+    with serving(COMMITTED, "--workers", "2", listen="localhost:0") as (_, address):
+        port = address.rpartition(":")[2]
+        for host in ("127.0.0.1", "::1"):
+            with Client(joined(host, int(port))) as client:
+                assert client.generate().samples
+
+
+def test_a_process_that_cannot_be_started_is_told_as_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[BaseProcess] = []
+    start = SpawnProcess.start
+
+    def start_one(self: SpawnProcess) -> None:
+        if started:
+            raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+        start(self)
+        started.append(self)
+
+    monkeypatch.setattr(SpawnProcess, "start", start_one)
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        with pytest.raises(Unavailable, match=r"^cannot start 2 workers: Resource temporarily"):
+            serve(ServerConfig(COMMITTED, "127.0.0.1:0"), 2, lambda names, address: None)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    started[0].join(60)
+    assert started[0].exitcode is not None
+
+
+def test_a_unix_socket_is_for_one_process(tmp_path: Path) -> None:
+    config = ServerConfig(COMMITTED, f"unix:{tmp_path}/socket")
+    with pytest.raises(InvalidArgument, match="workers: must be 1 with a Unix socket"):
+        serve(config, 2, lambda names, address: None)
 
 
 def test_each_of_them_tells_its_own_metrics() -> None:
