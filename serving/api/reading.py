@@ -34,18 +34,17 @@ def encoded(text: str, manifest: Manifest) -> Ids | pb.TextScore:
     return array(IDS, manifest.vocabulary.encode(composed))
 
 
-def parts(lengths: Sequence[int], each: int, most: int = PART) -> Iterator[slice]:
-    """Texts in groups that are read together.
+def parts(lengths: Sequence[int], each: int) -> Iterator[slice]:
+    """Texts in groups whose readings take at most PART bytes, unless a group is of one text.
 
     Args:
         lengths: of the texts.
         each: bytes that a text takes beside its log-probabilities, of which all have as many as the longest.
-        most: bytes that a group may take, unless it is of one text.
     """
     begin = longest = 0
     for place, length in enumerate(lengths):
         grown = max(longest, length)
-        if place > begin and (place - begin + 1) * (each + 8 * (grown + 1)) > most:
+        if place > begin and (place - begin + 1) * (each + 8 * (grown + 1)) > PART:
             yield slice(begin, place)
             begin, grown = place, length
         longest = grown

@@ -22,35 +22,13 @@ DISTRIBUTION, CHARACTER = 8, 13
 """Bytes of a distribution beside its characters, and of one of those beside the character itself."""
 
 
-def check_size(field: str, size: int, asked: str, advice: str) -> int:
-    """The size; raises InvalidArgument if it is above MAX_ANSWER.
-
-    Args:
-        field: the one that asks for the most.
-        size: the bytes that the answer may have.
-        asked: what the answer holds, with its numbers.
-        advice: how to ask for less.
-    """
-    if size > MAX_ANSWER:
-        raise InvalidArgument(
-            field,
-            f"{asked} may make an answer of {size:,} bytes; at most {MAX_ANSWER:,} are sent: {advice}",
-        )
-    return size
-
-
 def strings_size(n: int, asked: pb.Constraints, manifest: Manifest) -> int:
-    """The bytes of an answer with `n` strings; raises InvalidArgument if they may be too many.
+    """The most bytes of an answer with `n` strings; the longest strings there can be fit into one.
 
     Values out of their range are left to those who check them.
     """
     n, max_length = min(n, MAX_N), min(asked.max_length or MAX_LENGTH, manifest.max_length)
-    return check_size(
-        "n",
-        REST + n * string_size(max_length, manifest.vocabulary),
-        f"{n:,} strings of up to {max_length:,} characters",
-        "lower n or constraints.max_length",
-    )
+    return REST + n * string_size(max_length, manifest.vocabulary)
 
 
 def string_size(max_length: int, vocabulary: Vocabulary) -> int:
@@ -59,24 +37,27 @@ def string_size(max_length: int, vocabulary: Vocabulary) -> int:
 
 
 def scores_size(request: pb.ScoreRequest) -> int:
-    """The bytes of an answer with scores: a double, or the position of an unknown one, for each character.
+    """The most bytes of an answer with scores: a double, or a position, for each character.
 
-    A request has at most one character a byte, so that every answer may be sent; see the test.
+    A request has at most one character a byte, so that its answer fits.
     """
     each = 8 if request.characters else 4
     return REST + len(request.texts) * SAMPLE + each * request.ByteSize()
 
 
 def distributions_size(prefixes: int, top: int, vocabulary: Vocabulary) -> int:
-    """The bytes of an answer with distributions; raises InvalidArgument if they are too many."""
+    """The most bytes of an answer with distributions; raises InvalidArgument if they are too many."""
     told = min(top or len(vocabulary), len(vocabulary))
     one = DISTRIBUTION + told * (CHARACTER + vocabulary.max_bytes)
-    return check_size(
-        "prefixes",
-        REST + prefixes * one,
-        f"{prefixes:,} prefixes with {told:,} characters each (top)",
-        f"send at most {(MAX_ANSWER - REST) // one:,} prefixes, or lower top",
-    )
+    size = REST + prefixes * one
+    if size > MAX_ANSWER:
+        raise InvalidArgument(
+            "prefixes",
+            f"{prefixes:,} prefixes with {told:,} characters each may make an answer of {size:,} bytes; "
+            f"at most {MAX_ANSWER:,} are sent: send at most {(MAX_ANSWER - REST) // one:,} prefixes, "
+            "or set a lower top",
+        )
+    return size
 
 
 def joined(parts: Iterable[bytes], rest: Response) -> Response:
