@@ -119,6 +119,11 @@ class Vocabulary:
         return cls(tuple(sorted(set().union(*strings))))
 
     @cached_property
+    def max_bytes(self) -> int:
+        """The longest of its characters, in bytes of UTF-8."""
+        return max(len(character.encode("utf-8")) for character in self.alphabet)
+
+    @cached_property
     def _ids(self) -> dict[str, int]:
         return {character: i for i, character in enumerate(self.alphabet, start=1)}
 

@@ -18,10 +18,10 @@ Read = Callable[[memoryview], int]
 HEADER = struct.Struct("<Q")
 PLAINEST = 2
 """The last version of marshal that makes no table of what occurs again, larger than our messages."""
-AT_ONCE = 2**16
-"""Bytes that are read at once."""
 MAX_ERROR = 2**14
 """Bytes of an error that is sent."""
+AT_ONCE = 2**18
+"""Bytes that are read at once: in an event loop, in one iteration."""
 
 
 def framed(message: Any) -> bytes:

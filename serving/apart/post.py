@@ -139,7 +139,7 @@ class Post:
         if self.events:
             events, self.events = self.events, []
             with suppress(OSError):  # nobody is there any more
-                self._connection.sendall(framed_plain(events))
+                self._connection.sendall(b"".join(map(framed_plain, events)))
 
     def end(self) -> None:
         """Send the last, and that there is no more."""

@@ -151,10 +151,9 @@ class RemoteEngine(asyncio.BufferedProtocol):
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """See asyncio.BufferedProtocol."""
-        for events in self._frames.feed(self._buffer[:nbytes]):
-            for kind, *event in events:
-                _HANDLERS[kind](self, *event)
+        """Handle the events that have become whole: the loop reads AT_ONCE bytes an iteration at most."""
+        for kind, *event in self._frames.feed(self._buffer[:nbytes]):
+            _HANDLERS[kind](self, *event)
 
     def connection_lost(self, error: Exception | None) -> None:
         """See asyncio.BaseProtocol."""

@@ -3,11 +3,13 @@
 import io
 import pickle
 import weakref
+from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
+from itertools import accumulate, pairwise
 from operator import attrgetter
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -16,8 +18,10 @@ from serving.constraints.automaton import Automaton
 from serving.constraints.taken import Known
 from serving.engine.job import (
     FINISH_REASONS,
+    IDS,
     Draw,
     FinishReason,
+    Ids,
     Job,
     Outcome,
     Read,
@@ -112,11 +116,15 @@ class Things:
 def packed_job(job: Job, shared: Shared) -> Message:
     """A job without what belongs to one process."""
     if isinstance(job, Read):
-        return (job.caller, job.deadline, job.texts)
+        texts = [text if isinstance(text, array) else array(IDS, text) for text in job.texts]
+        packed = [len(text) for text in texts], b"".join([text.tobytes() for text in texts])
+        return (job.caller, job.deadline, packed, job.has_logits, job.is_bulk)
     assert isinstance(job, Draw)
     rules = None
     if job.bounds is not None or not job.selection.is_free:
-        rules = shared.pickled((job.bounds, job.selection))
+        # Pickled with what is shared, each of many strings would be asked whether it is.
+        listless = replace(job.selection, excluded=frozenset())
+        rules = shared.pickled((job.bounds, listless)), [*job.selection.excluded]
     p = job.parameters
     return (
         *(job.caller, job.deadline, job.prefix, job.n),
@@ -130,11 +138,15 @@ def packed_job(job: Job, shared: Shared) -> Message:
 def unpacked_job(message: Message, things: Things, sink: Sink) -> Job:
     """The job of `packed_job`, with this sink if it had one."""
     caller, deadline, *rest = message
-    if len(rest) == 1:
-        return Read(rest[0], caller=caller, deadline=deadline)
+    if len(rest) == 3:
+        texts, *how = rest
+        return Read(texts_of(*texts), *how, caller=caller, deadline=deadline)
     prefix, n, parameters, max_length, rules, start, has_sink, window, *last = rest
     partial_at, collected, seeds = last
-    bounds, selection = things.unpickled(rules) if rules else (None, FREE)
+    bounds, selection = None, FREE
+    if rules:
+        bounds, listless = things.unpickled(rules[0])
+        selection = replace(listless, excluded=frozenset(rules[1]))
     return Draw(
         prefix,
         n,
@@ -187,11 +199,11 @@ def packed_answer(value: Any) -> Message:
     if isinstance(value, Outcome):
         shortfall = value.shortfall and value.shortfall.name
         return (packed_samples(value.samples), _counts(value.usage), shortfall)
-    readings: list[Reading] = value
+    readings: Sequence[Reading] = value
     lengths = [len(reading.log_probs) for reading in readings]
     log_probs = np.concatenate([reading.log_probs for reading in readings])  # [sum of T + 1]
-    logits = np.stack([reading.logits for reading in readings])  # [texts, V]
-    return (pickled((lengths, log_probs, logits)),)
+    logits = np.stack([reading.logits for reading in readings])  # [texts, V], or [texts, 0]
+    return ((lengths, log_probs.tobytes(), logits.tobytes()),)
 
 
 def unpacked_answer(packed: Message) -> Any:
@@ -199,8 +211,40 @@ def unpacked_answer(packed: Message) -> Any:
     if len(packed) > 1:
         samples, usage, shortfall = packed
         return Outcome(unpacked_samples(samples), Usage(*usage), shortfall and Shortfall[shortfall])
-    lengths, log_probs, logits = pickle.loads(packed[0])
-    ends = np.cumsum(lengths)[:-1]
-    return [
-        Reading(part, last) for part, last in zip(np.split(log_probs, ends), logits, strict=True)
-    ]
+    return Readings(*packed[0])
+
+
+class Readings(Sequence[Reading]):
+    """Readings as columns: to make an object of each, at once, takes longer than all else.
+
+    Args:
+        lengths: of each one's log-probabilities.
+        log_probs: float64, one after the other.
+        logits: float32, as many of each.
+    """
+
+    def __init__(self, lengths: Sequence[int], log_probs: bytes, logits: bytes) -> None:
+        self._log_probs = np.frombuffer(log_probs)  # [sum of T + 1]
+        self._ends = list(accumulate(lengths))
+        every = np.frombuffer(logits, np.float32)
+        self._logits = every.reshape(len(lengths), len(every) // len(lengths))  # [texts, V]
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, place: int) -> Reading: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Reading]: ...
+    def __getitem__(self, place: int | slice) -> Reading | list[Reading]:
+        at = range(len(self))[place]
+        if isinstance(at, range):
+            return [self[one] for one in at]
+        begin = self._ends[at - 1] if at else 0
+        return Reading(self._log_probs[begin : self._ends[at]], self._logits[at])
+
+
+def texts_of(lengths: Sequence[int], ids: bytes) -> list[Ids]:
+    """Texts of these lengths, whose ids stand one after the other."""
+    every = memoryview(ids).cast(IDS)
+    return [every[begin:end] for begin, end in pairwise(accumulate(lengths, initial=0))]

@@ -140,7 +140,7 @@ class Ahead:
 
 
 class Shelf:
-    """The stocks of one engine; those that were asked for last are kept.
+    """The stocks of one engine; those that were asked for last are kept, half of them for one caller at most.
 
     Args:
         make: a new one.
@@ -148,14 +148,17 @@ class Shelf:
 
     def __init__(self, make: Callable[[], Stock]) -> None:
         self._make = make
-        self._stocks: OrderedDict[Hashable, Stock] = OrderedDict()
+        self._stocks: OrderedDict[tuple[str, Hashable], Stock] = OrderedDict()
 
-    def stock(self, key: Hashable) -> Stock:
+    def stock(self, key: tuple[str, Hashable]) -> Stock:
         """The one of a key: a caller, who else could tell what others ask for, and a request."""
         stock = self._stocks.get(key)
         if stock is None:
             stock = self._stocks[key] = self._make()
-            if len(self._stocks) > REQUESTS:
+            mine = [other for other in self._stocks if other[0] == key[0]]
+            if len(mine) > REQUESTS // 2:
+                del self._stocks[mine[0]]
+            elif len(self._stocks) > REQUESTS:
                 self._stocks.popitem(last=False)
         self._stocks.move_to_end(key)
         return stock

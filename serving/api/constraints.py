@@ -1,13 +1,15 @@
 """From a request's Constraints to what the engine enforces and what it throws away."""
 
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from makemore.v1 import generation_service_pb2 as pb
 from serving import checks
 from serving.api.bounding import Bounding
-from serving.api.request import At, check_list, check_text, max_length_of
+from serving.api.loop_time import BYTES, LoopTime
+from serving.api.request import At, check_count, check_list, check_text, max_length_of
 from serving.constraints.automaton import Rules
 from serving.constraints.masks import Bounds
 from serving.constraints.taken import Known
@@ -79,8 +81,9 @@ async def resolve(
     prefix: tuple[int, ...],
     deadline: float | None,
     bounding: Bounding,
+    loop_time: LoopTime,
 ) -> Resolved:
-    """Constraints as the engine takes them; what takes long is done beside the event loop.
+    """Constraints as the engine takes them; what takes long is done beside the event loop, or in slices.
 
     Raises:
         InvalidArgument: a field is out of its range, or no string can keep to all of them.
@@ -94,12 +97,16 @@ async def resolve(
     max_length = max_length_of(asked, len(prefix), manifest.max_length)
     with At("constraints.{}"):
         checks.whole("min_length", asked.min_length, 0, max_length)
-    rules = rules_of(asked)
+    size = asked.ByteSize() / BYTES
+    excluded = frozenset(await loop_time.run(excluded_of(asked), size + len(asked.exclude)))
+    rules = await loop_time.call(partial(rules_of, asked), size)
     bounds = None
     if rules != Rules() or asked.min_length > len(prefix) or not is_open:
         lengths = asked.min_length, max_length
         bounds = await bounding.bounds(manifest.alphabet, rules, lengths, prefix, deadline)
-    selection = selection_of(asked, known, bounds if asked.exact else None, normalized_only)
+    selection = selection_of(
+        asked, known, bounds if asked.exact else None, normalized_only, excluded
+    )
     return Resolved(asked.min_length, max_length, rules, bounds, asked.exact, selection)
 
 
@@ -110,12 +117,25 @@ def unconstrained(max_length: int, normalized_only: bool) -> Resolved:
     return Resolved(0, max_length, Rules(), None, False, selection)
 
 
+def excluded_of(asked: pb.Constraints) -> Iterator[str]:
+    """The strings that are excluded, one step for each; raises InvalidArgument."""
+    most, longest = MAX_EXCLUDED
+    with At("constraints.{}"):
+        check_count("exclude", asked.exclude, most)
+        for place, text in enumerate(asked.exclude):
+            check_text(f"exclude[{place}]", text, longest)
+            yield normalise(text)
+
+
 def selection_of(
-    asked: pb.Constraints, known: Known | None, accepted: Bounds | None, normalized_only: bool
+    asked: pb.Constraints,
+    known: Known | None,
+    accepted: Bounds | None,
+    normalized_only: bool,
+    excluded: frozenset[str] = frozenset(),
 ) -> Selection:
     """Which strings are thrown away; raises InvalidArgument and FailedPrecondition."""
     with At("constraints.{}"):
-        check_list("exclude", asked.exclude, *MAX_EXCLUDED)
         if asked.HasField("max_attempts_per_sample"):
             checks.whole("max_attempts_per_sample", asked.max_attempts_per_sample, 1, MAX_ATTEMPTS)
         for name, enum in (("novelty", pb.Novelty), ("length_policy", pb.LengthPolicy)):
@@ -127,7 +147,7 @@ def selection_of(
     return Selection(
         is_unique=asked.unique,
         known=known if is_new else None,
-        excluded=frozenset(map(normalise, asked.exclude)),
+        excluded=excluded,
         complete_only=asked.length_policy == pb.LENGTH_POLICY_COMPLETE_ONLY,
         accepted=accepted,
         normalized_only=normalized_only,

@@ -1,6 +1,7 @@
 """From a GenerateRequest to the engine's Draw, and from what it makes to messages."""
 
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from makemore.v1 import generation_service_pb2 as pb
@@ -8,6 +9,7 @@ from serving import checks
 from serving.api import constraints
 from serving.api.bounding import Bounding
 from serving.api.caller import caller
+from serving.api.loop_time import LoopTime
 from serving.api.request import encode_prefix, parameters_of
 from serving.engine.job import Draw, FinishReason, Sample, Shortfall, Usage
 from serving.repository import Model
@@ -15,6 +17,11 @@ from serving.repository import Model
 MARGIN_SHARE, MARGIN = 0.1, 0.1
 """How long before the deadline what there is becomes the answer: this part of the time until then, and
 at least so many seconds, but no more than half of it."""
+
+SAMPLES = 64
+"""Samples whose messages are built in one step."""
+BUILT = 5
+"""Microseconds that it takes to build a sample's message, about."""
 
 FINISH_REASONS = {
     FinishReason.END: pb.FINISH_REASON_END,
@@ -57,6 +64,7 @@ async def drawing_of(
     deadline: float | None,
     most: int,
     bounding: Bounding,
+    loop_time: LoopTime,
 ) -> Drawing:
     """The job that a request asks for.
 
@@ -66,6 +74,7 @@ async def drawing_of(
         deadline: the instant of time.monotonic() at which the caller leaves; None for never.
         most: strings that may be asked for.
         bounding: where constraints are worked out.
+        loop_time: in which their lists are checked.
 
     Raises:
         InvalidArgument: a field is out of its range.
@@ -77,7 +86,7 @@ async def drawing_of(
     prefix = encode_prefix(request.prefix, manifest)
     parameters = parameters_of(request.sampling, manifest.recommended_sampling)
     resolved = await constraints.resolve(
-        request.constraints, manifest, model.known, tuple(prefix), deadline, bounding
+        request.constraints, manifest, model.known, tuple(prefix), deadline, bounding, loop_time
     )
     job = Draw(
         prefix,
@@ -99,6 +108,16 @@ def partial_at(deadline: float | None) -> float | None:
         return None
     remaining = deadline - time.monotonic()
     return deadline - min(max(MARGIN_SHARE * remaining, MARGIN), remaining / 2)
+
+
+def sample_parts(
+    samples: Sequence[Sample],
+    response: type[pb.GenerateResponse] | type[pb.StreamGenerateResponse] = pb.GenerateResponse,
+) -> Iterator[bytes]:
+    """Samples, as parts of a serialized response."""
+    for begin in range(0, len(samples), SAMPLES):
+        part = samples[begin : begin + SAMPLES]
+        yield response(samples=map(sample_message, part)).SerializeToString()
 
 
 def sample_message(sample: Sample) -> pb.Sample:

@@ -14,6 +14,7 @@ from typing import Any, Final
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from serving.api.caller import caller
 from serving.errors import Exhausted, NotFound
 from serving.options import MAX_WATCHES, WATCHES_A_PEER
 from serving.quoting import quoted
@@ -43,6 +44,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
         self._statuses: dict[str, Status] = {}
         self._news = asyncio.Event()  # set at the next change, then another one takes its place
         self._watches: Counter[str] = Counter()  # by peer: an address and a port, so a connection
+        self._by_caller: Counter[str] = Counter()  # by address, or certificate
         self._is_leaving = self._is_over = False
 
     async def Check(  # noqa: D102 - told by the proto
@@ -70,17 +72,23 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
     @contextmanager
     def _place_of(self, peer: str) -> Iterator[None]:
         """A place among the watches while one goes on; raises Exhausted."""
+        watcher = caller()
         if self._watches[peer] >= WATCHES_A_PEER:
             raise Exhausted(f"a connection may have {WATCHES_A_PEER} watches of health", RETRY)
+        if self._by_caller[watcher] >= MAX_WATCHES // 2:
+            raise Exhausted(f"a caller may have {MAX_WATCHES // 2:,} watches of health", RETRY)
         if self._watches.total() >= MAX_WATCHES:
             raise Exhausted(f"there are {MAX_WATCHES:,} watches of health already", RETRY)
-        self._watches[peer] += 1
+        counted = ((self._watches, peer), (self._by_caller, watcher))
+        for counter, key in counted:
+            counter[key] += 1
         try:
             yield
         finally:
-            self._watches[peer] -= 1
-            if not self._watches[peer]:
-                del self._watches[peer]
+            for counter, key in counted:
+                counter[key] -= 1
+                if not counter[key]:
+                    del counter[key]
 
     def set(self, service: str, status: Status) -> None:
         """Tell a service's status from now on, unless the server is about to end."""

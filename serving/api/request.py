@@ -69,10 +69,15 @@ def max_length_of(asked: pb.Constraints, prefix: int, longest: int) -> int:
 
 def check_list(field: str, values: Sequence[str], most: int, longest: int) -> None:
     """Raise InvalidArgument for too many strings, or for one that is too long."""
-    if len(values) > most:
-        raise InvalidArgument(field, f"has {len(values):,} strings; at most {most:,} are taken")
+    check_count(field, values, most)
     for place, value in enumerate(values):
         check_text(f"{field}[{place}]", value, longest)
+
+
+def check_count(field: str, values: Sequence[str], most: int) -> None:
+    """Raise InvalidArgument for too many strings."""
+    if len(values) > most:
+        raise InvalidArgument(field, f"has {len(values):,} strings; at most {most:,} are taken")
 
 
 def check_text(field: str, value: str, longest: int) -> None:

@@ -1,14 +1,16 @@
 """The methods of GenerationService: messages in, messages out; all work is done elsewhere."""
 
-import asyncio
+import sys
 import time
+from array import array
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
-from functools import cached_property
-from typing import Any, TypeVar
+from functools import cached_property, partial
+from typing import Any
 
 import grpc
 import numpy as np
+from google.protobuf.message import Message
 
 from makemore.v1 import generation_service_pb2 as pb
 from makemore.v1 import generation_service_pb2_grpc as generation_grpc
@@ -16,21 +18,25 @@ from serving import checks
 from serving.api.ahead import Ahead
 from serving.api.bounding import Bounding
 from serving.api.caller import caller
+from serving.api.compiling import Room
 from serving.api.drawing import (
+    BUILT,
     SHORTFALL_REASONS,
     Drawing,
     drawing_of,
     partial_at,
-    sample_message,
+    sample_parts,
     usage_message,
 )
+from serving.api.loop_time import BYTES, LoopTime
 from serving.api.mailbox import Mailbox
-from serving.api.reading import distribution_message, encoded, score_message
+from serving.api.memory import ANSWERS, SEARCHES, MemoryBudget
+from serving.api.reading import SCORED, distribution_parts, encoded, parts, score_parts
 from serving.api.request import At, encode_prefix
-from serving.api.searching import Searches
-from serving.api.streaming import stream
-from serving.api.top import listed, search_of
-from serving.engine.job import Read, Reading
+from serving.api.sizes import distributions_size, joined, scores_size, strings_size
+from serving.api.streaming import stream, window_bytes
+from serving.api.top import DEFAULT_N, listed, search_of, summary
+from serving.engine.job import IDS, LIGHT, Ids, Read, Reading
 from serving.engine.protocols import AnyEngine
 from serving.engine.top import TopSearch
 from serving.errors import DeadlineExceeded, InvalidArgument
@@ -40,9 +46,10 @@ from serving.observe.notes import note
 from serving.repository import Model
 
 Context = grpc.aio.ServicerContext[Any, Any]
-T = TypeVar("T")
-AT_A_TIME = 32
-"""Texts whose answers are made before somebody else has the event loop."""
+SMALL = 2**16
+"""Bytes of an answer whose memory is not counted."""
+LOGIT = 4
+"""Bytes of a logit."""
 
 
 class GenerationService(generation_grpc.GenerationServiceServicer):
@@ -56,7 +63,11 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
     def __init__(self, host: Host, ahead: int = 0) -> None:
         self._host = host
         self._bounding = Bounding(host.forbidden)
-        self._searches = Searches()
+        self._loop_time = LoopTime()
+        self._searches = MemoryBudget(SEARCHES, "the searches", "with fewer max_expansions")
+        # In one thread, a caller's search then the next caller's: every search is let in by its memory.
+        self._searching = Room(sys.maxsize, sys.maxsize)
+        self._answers = MemoryBudget(ANSWERS, "the answers", "ask for less at a time", SMALL)
         self._most_ahead = ahead
 
     @cached_property
@@ -89,22 +100,29 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
                 engine.admission.spared += 1
                 note(samples=1, characters=answer.characters)
                 return answer.content  # type: ignore[return-value]  # see `serialized`
-            drawing = await drawing_of(request, model, deadline_of(context), MAX_N, self._bounding)
-            job = drawing.job
-            engine.submit(job)
-            stock.expect(drawing, model, engine)
-            # A caller that leaves cancels this coroutine, which cancels the job, which frees the rows.
-            outcome = await self._mailbox.result_of(job)
-            note(samples=outcome.usage.samples, characters=outcome.usage.characters)
-            return pb.GenerateResponse(
-                samples=map(sample_message, outcome.samples),
-                model=model.full_name,
-                model_digest=model.digest,
-                seed=job.parameters.seed,
-                settings=drawing.settings(),
-                usage=usage_message(job, outcome.usage, arrived),
-                shortfall_reason=SHORTFALL_REASONS[outcome.shortfall],
-            )
+            size = strings_size(request.n, request.constraints, model.manifest)
+            with self._answers.reserve(caller(), size):
+                drawing = await drawing_of(
+                    request, model, deadline_of(context), MAX_N, self._bounding, self._loop_time
+                )
+                job = drawing.job
+                engine.submit(job)
+                stock.expect(drawing, model, engine)
+                # A caller that leaves cancels this coroutine, and so the job, which frees the rows.
+                outcome = await self._mailbox.result_of(job)
+                note(samples=outcome.usage.samples, characters=outcome.usage.characters)
+                samples = await self._loop_time.run(
+                    sample_parts(outcome.samples), BUILT * len(outcome.samples)
+                )
+                rest = pb.GenerateResponse(
+                    model=model.full_name,
+                    model_digest=model.digest,
+                    seed=job.parameters.seed,
+                    settings=drawing.settings(),
+                    usage=usage_message(job, outcome.usage, arrived),
+                    shortfall_reason=SHORTFALL_REASONS[outcome.shortfall],
+                )
+                return joined(samples, rest)
 
     async def StreamGenerate(  # noqa: D102
         self, request: pb.StreamGenerateRequest, context: Context
@@ -114,7 +132,12 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
             asked.allow_partial = True
             with At("request.{}"):
                 drawing = await drawing_of(
-                    asked, model, deadline_of(context), MAX_STREAM_N, self._bounding
+                    asked,
+                    model,
+                    deadline_of(context),
+                    MAX_STREAM_N,
+                    self._bounding,
+                    self._loop_time,
                 )
             start_at(request, drawing)
             header = pb.StreamHeader(
@@ -123,27 +146,31 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
                 seed=drawing.job.parameters.seed,
                 settings=drawing.settings(),
             )
-            async with aclosing(stream(drawing.job, engine, self._mailbox, header)) as responses:
-                async for response in responses:
-                    yield response
+            with self._answers.reserve(caller(), window_bytes(drawing.job, model.manifest)):
+                how = (self._mailbox, self._loop_time, header)
+                async with aclosing(stream(drawing.job, engine, *how)) as responses:
+                    async for response in responses:
+                        yield response
 
     async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:  # noqa: D102
         with self._taken(request.model) as (model, engine):
             checks.count("texts", len(request.texts), 1, MAX_TEXTS)
-            manifest = model.manifest
-            found = [encoded(text, manifest) for text in request.texts]
-            ids = [one for one in found if isinstance(one, list)]
-            readings = iter(await self._read(engine, ids, deadline_of(context)))
-            response = pb.ScoreResponse(model=model.full_name, model_digest=model.digest)
-            async for text, one in politely(list(zip(request.texts, found, strict=True))):
-                response.scores.append(
-                    one
-                    if isinstance(one, pb.TextScore)
-                    else score_message(
-                        text, next(readings), manifest, model.known, request.characters
-                    )
+            manifest, deadline = model.manifest, deadline_of(context)
+            with self._answers.reserve(caller(), scores_size(request)):
+                texts = list(request.texts)
+                found = await self._loop_time.run(
+                    (encoded(text, manifest) for text in texts), encoding_size(request, texts)
                 )
-            return response
+                ids = [one if isinstance(one, array) else None for one in found]
+                answer: list[bytes] = []
+                async for part, readings in self._in_parts(engine, ids, deadline, width=0):
+                    how = (manifest, model.known, request.characters)
+                    answer += await self._loop_time.run(
+                        score_parts(texts[part], found[part], readings, *how),
+                        SCORED * len(readings),
+                    )
+                rest = pb.ScoreResponse(model=model.full_name, model_digest=model.digest)
+                return joined(answer, rest)
 
     async def NextCharacters(  # noqa: D102
         self, request: pb.NextCharactersRequest, context: Context
@@ -151,64 +178,112 @@ class GenerationService(generation_grpc.GenerationServiceServicer):
         with self._taken(request.model) as (model, engine):
             checks.count("prefixes", len(request.prefixes), 1, MAX_PREFIXES)
             checks.whole("top", request.top, 0, 2**31 - 1)
-            manifest = model.manifest
-            ids = [
-                encode_prefix(prefix, manifest, f"prefixes[{place}]")
-                for place, prefix in enumerate(request.prefixes)
-            ]
-            readings = await self._read(engine, ids, deadline_of(context))
-            response = pb.NextCharactersResponse(model=model.full_name, model_digest=model.digest)
-            async for reading in politely(readings):
-                message = distribution_message(reading, manifest.alphabet, request.top)
-                response.distributions.append(message)
-            return response
+            manifest, deadline = model.manifest, deadline_of(context)
+            vocabulary = manifest.vocabulary
+            size = distributions_size(len(request.prefixes), request.top, vocabulary)
+            with self._answers.reserve(caller(), size):
+                prefixes = list(request.prefixes)
+                ids = await self._loop_time.run(
+                    (
+                        array(IDS, encode_prefix(prefix, manifest, f"prefixes[{place}]"))
+                        for place, prefix in enumerate(prefixes)
+                    ),
+                    encoding_size(request, prefixes),
+                )
+                answer: list[bytes] = []
+                width = len(vocabulary)
+                async for _, readings in self._in_parts(engine, ids, deadline, width=width):
+                    answer += await self._loop_time.run(
+                        distribution_parts(readings, manifest.alphabet, request.top),
+                        len(readings) * width / 4,
+                    )
+                rest = pb.NextCharactersResponse(model=model.full_name, model_digest=model.digest)
+                return joined(answer, rest)
 
     async def ListTopStrings(  # noqa: D102
         self, request: pb.ListTopStringsRequest, context: Context
     ) -> pb.ListTopStringsResponse:
         with self._taken(request.model) as (model, engine):
-            search = await search_of(request, model, deadline_of(context), self._bounding)
-            with self._searches.place(caller(), search.most_bytes):
-                await self._search(engine, search, partial_at(deadline_of(context)))
-            return pb.ListTopStringsResponse(
-                **listed(search, model.manifest.vocabulary),
-                model=model.full_name,
-                model_digest=model.digest,
+            size = strings_size(request.n or DEFAULT_N, request.constraints, model.manifest)
+            search = await search_of(
+                request, model, deadline_of(context), self._bounding, self._loop_time
             )
+            with self._searches.reserve(caller(), search.most_bytes + size):
+                await self._search(engine, search, partial_at(deadline_of(context)))
+                answer = await self._loop_time.run(
+                    listed(search, model.manifest.vocabulary), BUILT * len(search.found)
+                )
+                rest = pb.ListTopStringsResponse(
+                    **summary(search), model=model.full_name, model_digest=model.digest
+                )
+                return joined(answer, rest)
 
     async def _search(self, engine: AnyEngine, search: TopSearch, stop: float | None) -> None:
         """Answer what a search asks for, until it is over or has no more time."""
+        readings: Sequence[Reading] = ()
         with suppress(DeadlineExceeded):
-            while wanted := search.wanted():
+            while True:
+                step = partial(next_wanted, search, readings)
+                wanted = await self._searching.run(caller(), object(), step)
+                if not wanted:
+                    break
                 is_continued = search.expansions > 0
                 readings = await self._read(engine, wanted, stop, is_continued=is_continued)
-                logits = np.stack([reading.logits for reading in readings]).astype(np.float64)
-                await asyncio.to_thread(search.tell, logits)
         search.give_back()
+
+    async def _in_parts(
+        self,
+        engine: AnyEngine,
+        texts: Sequence[Ids | None],
+        deadline: float | None,
+        *,
+        width: int,
+    ) -> AsyncIterator[tuple[slice, Sequence[Reading]]]:
+        """Readings of texts, a group after the other, so that each is little to hold and to unpack.
+
+        Args:
+            engine: of the model.
+            texts: token ids; None for a text that is not read.
+            deadline: the instant of time.monotonic() at which the caller leaves; None for never.
+            width: logits that are wanted of each; 0 for none.
+        """
+        lengths = [0 if text is None else len(text) for text in texts]
+        is_bulk, is_continued = sum(lengths) + len(lengths) > LIGHT, False
+        for part in parts(lengths, LOGIT * width):
+            some = [text for text in texts[part] if text is not None]
+            how = {"has_logits": width > 0, "is_bulk": is_bulk, "is_continued": is_continued}
+            yield part, await self._read(engine, some, deadline, **how)
+            is_continued = is_continued or bool(some)
 
     async def _read(
         self,
         engine: AnyEngine,
-        texts: Sequence[Sequence[int]],
+        texts: Sequence[Ids],
         deadline: float | None,
         *,
+        has_logits: bool = True,
+        is_bulk: bool = False,
         is_continued: bool = False,
-    ) -> list[Reading]:
+    ) -> Sequence[Reading]:
         """What the model makes of texts."""
         if not texts:
             return []
-        job = Read(texts, deadline=deadline, caller=caller())
+        job = Read(texts, has_logits, is_bulk, deadline=deadline, caller=caller())
         engine.submit(job, is_continued=is_continued)
-        readings: list[Reading] = await self._mailbox.result_of(job)
+        readings: Sequence[Reading] = await self._mailbox.result_of(job)
         return readings
 
 
-async def politely(items: Sequence[T]) -> AsyncIterator[T]:
-    """Each of them in turn, letting others have the event loop now and then."""
-    for place, item in enumerate(items):
-        if place % AT_A_TIME == AT_A_TIME - 1:
-            await asyncio.sleep(0)
-        yield item
+def next_wanted(search: TopSearch, readings: Sequence[Reading]) -> list[tuple[int, ...]]:
+    """The prefixes that a search wants next, once it knows the readings of the last; in any thread."""
+    if readings:
+        search.tell(np.stack([reading.logits for reading in readings]).astype(np.float64))
+    return search.wanted()
+
+
+def encoding_size(request: Message, texts: Sequence[str]) -> float:
+    """About the microseconds that it takes to check and encode the texts of a request."""
+    return len(texts) + request.ByteSize() / BYTES
 
 
 def start_at(request: pb.StreamGenerateRequest, drawing: Drawing) -> None:

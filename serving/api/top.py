@@ -1,12 +1,14 @@
 """From a ListTopStringsRequest to a search, and from what it finds to a message."""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from makemore.v1 import generation_service_pb2 as pb
 from serving import checks
 from serving.api.bounding import Bounding
 from serving.api.constraints import resolve
+from serving.api.loop_time import LoopTime
 from serving.api.request import encode_prefix
 from serving.engine.top import Ids, TopSearch
 from serving.limits import MAX_N
@@ -16,10 +18,16 @@ from serving.vocabulary import Vocabulary, is_normalized
 DEFAULT_N = 10
 DEFAULT_EXPANSIONS = 20_000
 MAX_EXPANSIONS = 200_000
+STRINGS = 64
+"""Strings whose messages are built in one step."""
 
 
 async def search_of(
-    request: pb.ListTopStringsRequest, model: Model, deadline: float | None, bounding: Bounding
+    request: pb.ListTopStringsRequest,
+    model: Model,
+    deadline: float | None,
+    bounding: Bounding,
+    loop_time: LoopTime,
 ) -> TopSearch:
     """The search that a request asks for.
 
@@ -32,7 +40,9 @@ async def search_of(
         checks.whole("max_expansions", request.max_expansions, 1, MAX_EXPANSIONS)
     manifest = model.manifest
     prefix = tuple(encode_prefix(request.prefix, manifest))
-    resolved = await resolve(request.constraints, manifest, model.known, prefix, deadline, bounding)
+    resolved = await resolve(
+        request.constraints, manifest, model.known, prefix, deadline, bounding, loop_time
+    )
     bounds = resolved.bounds or await bounding.bounds(
         manifest.alphabet, resolved.rules, (0, resolved.max_length), prefix
     )
@@ -53,14 +63,21 @@ async def search_of(
     )
 
 
-def listed(search: TopSearch, vocabulary: Vocabulary) -> dict[str, Any]:
-    """What was found, as fields of the response."""
-    strings = [
-        pb.TopString(text=vocabulary.decode(found.ids), log_prob=found.log_prob)
-        for found in search.found
-    ]
+def listed(search: TopSearch, vocabulary: Vocabulary) -> Iterator[bytes]:
+    """The strings that were found, as parts of a serialized ListTopStringsResponse."""
+    for begin in range(0, len(search.found), STRINGS):
+        part = search.found[begin : begin + STRINGS]
+        yield pb.ListTopStringsResponse(
+            strings=[
+                pb.TopString(text=vocabulary.decode(found.ids), log_prob=found.log_prob)
+                for found in part
+            ]
+        ).SerializeToString()
+
+
+def summary(search: TopSearch) -> dict[str, Any]:
+    """What is told of the strings together, as fields of the response."""
     return {
-        "strings": strings,
         "complete": search.is_complete,
         "mass_covered": math.fsum(math.exp(found.log_prob) for found in search.found),
         "next_log_prob_bound": search.bound if search.bound > -math.inf else None,

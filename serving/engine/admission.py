@@ -17,7 +17,7 @@ from serving.limits import MAX_QUEUE, STANDING_QUEUE
 REASONS = CALLS, QUEUE, DEADLINE = "calls", "queue", "deadline"
 """Why jobs are refused: too many are under way, too much waits, their time would not suffice."""
 MAX_JOBS = (4096, 64)
-"""Jobs under way at most: light ones, heavy ones."""
+"""Jobs under way at most: light ones, heavy ones; of one caller half as many."""
 CALM, PATIENCE, RECOVERY = 0.02, 0.03, 0.1
 """A queue that has been longer than CALM seconds of work for PATIENCE seconds is no burst: no more than
 STANDING_QUEUE seconds of work may wait from then on, since a queue that stands makes all slow and nobody
@@ -57,14 +57,22 @@ class Rate:
 
 
 class Queue:
-    """Jobs of one lane, as far as they have not begun."""
+    """Jobs of one lane that are under way, and their work as far as it has not begun."""
 
     def __init__(self, most: int, rate: float) -> None:
         self.most = most
         self.rate = Rate(rate)
         self.jobs = 0
+        self.jobs_of: Counter[str] = Counter()  # by caller
         self.work = 0
         self.by_caller: Counter[str] = Counter()
+
+    def count(self, caller: str, jobs: int) -> None:
+        """More or fewer jobs are under way."""
+        self.jobs += jobs
+        self.jobs_of[caller] += jobs
+        if not self.jobs_of[caller]:
+            del self.jobs_of[caller]
 
     def change(self, caller: str, work: int) -> None:
         """More or less work waits."""
@@ -131,7 +139,7 @@ class Admission:
         with self._lock:
             if not is_continued and not math.isinf(self.max_queue):
                 self._check(queue, job)
-            queue.jobs += 1
+            queue.count(job.caller, 1)
             job.waiting = (
                 job.characters if job.is_awaited else 0
             )  # else it would have calls refused
@@ -146,7 +154,7 @@ class Admission:
         """A job has ended; what of it has not begun never will."""
         with self._lock:
             self._began(job, job.waiting)
-            self._queue_of(job).jobs -= 1
+            self._queue_of(job).count(job.caller, -1)
 
     def measured(self, work: int, seconds: float, *, is_light: bool) -> None:
         """A lane with more work than rows has begun so much in a turn."""
@@ -174,6 +182,8 @@ class Admission:
         wait = self._seconds(queue, queue.ahead(job.caller, job.characters))
         if queue.jobs >= queue.most:
             self._refuse(CALLS, f"{queue.most:,} calls of its kind are under way", wait)
+        if queue.jobs_of[job.caller] >= (share := max(queue.most // 2, 1)):
+            self._refuse(CALLS, f"{share:,} calls of its kind of this caller are under way", wait)
         bound = self._bound(now)
         if queue is light and wait > bound:
             why = f"it would wait {wait:.2f} s, and {bound:g} s are allowed"

@@ -121,7 +121,7 @@ class Endings:
             entry = self._entries[int(record["owner"])]
             if record["kind"] == READ:
                 assert isinstance(entry, ReadEntry)
-                entry.finish_text(int(record["index"]), row.copy())
+                entry.finish_text(int(record["index"]), row)
                 continue
             assert isinstance(entry, DrawEntry)
             drawn[entry.number] = entry

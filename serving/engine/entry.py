@@ -27,6 +27,7 @@ from serving.engine.walking import Walker
 from serving.errors import ServingError
 from serving.vocabulary import Vocabulary, is_normalized, normalized_length
 
+NO_LOGITS: Float32 = np.empty(0, np.float32)
 MAX_REMAINING = 100_000
 """Prefixes that drawing without replacement may keep for one job; after that there are no more attempts."""
 
@@ -273,7 +274,8 @@ class ReadEntry(Entry):
     def finish_text(self, text: int, logits: Float32) -> None:
         """A text has been read to its end: its log-probabilities are noted."""
         length = len(self.read.texts[text])
-        self._readings[text] = Reading(self.log_probs[text, : length + 1], logits)
+        kept = logits.copy() if self.read.has_logits else NO_LOGITS
+        self._readings[text] = Reading(self.log_probs[text, : length + 1], kept)
         self._finished += 1
         self.characters += length + 1
         if self._finished == len(self._readings):

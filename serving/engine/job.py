@@ -6,12 +6,16 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from serving.constraints.masks import Bounds
 from serving.constraints.taken import Known
 from serving.engine.sampling import Float32, Float64, SamplingParameters
 
+Ids = Sequence[int]
+"""Token ids of a text, boundaries left out."""
+IDS: Final = "i"
+"""The type code of ids in an array: 32 bits with a sign, a tenth of a list's memory."""
 LIGHT = 2048
 """Characters that a light job may take at most."""
 
@@ -218,9 +222,22 @@ class Reading(NamedTuple):
 
 @dataclass(eq=False)
 class Read(Job):
-    """Texts as token ids, boundaries left out: a list of `Reading`s."""
+    """Texts as token ids, boundaries left out: a `Reading` of each, in their order.
 
-    texts: Sequence[Sequence[int]]
+    Attributes:
+        texts: the token ids.
+        has_logits: whether the logits after each text are wanted; if not, they have length 0.
+        is_bulk: whether it is a part of a larger request, which is not light.
+    """
+
+    texts: Sequence[Ids]
+    has_logits: bool = True
+    is_bulk: bool = False
+
+    @property
+    def is_light(self) -> bool:
+        """See Job."""
+        return not self.is_bulk and super().is_light
 
     @cached_property
     def characters(self) -> int:

@@ -1,5 +1,6 @@
 import gc
 import tracemalloc
+from array import array
 from collections.abc import Sequence
 from typing import Any
 
@@ -168,8 +169,12 @@ def test_the_known_strings_of_the_model_are_not_sent_with_any_job() -> None:
 
 
 def test_texts_to_read_arrive() -> None:
-    arrived = Ends().through(Read([[1, 2], []], caller="me"))
-    assert (list(arrived.texts), arrived.caller, arrived.deadline) == ([[1, 2], []], "me", None)
+    arrived = Ends().through(Read([[1, 2], [], array("i", [7])], caller="me"))
+    assert [list(text) for text in arrived.texts] == [[1, 2], [], [7]]
+    assert (arrived.caller, arrived.deadline, arrived.has_logits) == ("me", None, True)
+    assert arrived.is_light
+    assert not Ends().through(Read([[1]], has_logits=False)).has_logits
+    assert not Ends().through(Read([[1]], is_bulk=True)).is_light
 
 
 def test_an_outcome_comes_back_whole() -> None:
@@ -191,8 +196,9 @@ def test_readings_come_back_bit_for_bit() -> None:
         Reading(random.normal(size=length), random.normal(size=9).astype(np.float32))
         for length in (1, 5, 2)
     ]
-    packed = sent(packed_answer(readings))
-    for found, wanted in zip(unpacked_answer(packed), readings, strict=True):
+    unpacked = unpacked_answer(sent(packed_answer(readings)))
+    assert len(unpacked[1:]) == 2
+    for found, wanted in zip(unpacked, readings, strict=True):
         assert found.log_probs.tobytes() == wanted.log_probs.tobytes()
         assert found.logits.tobytes() == wanted.logits.tobytes()
         assert found.logits.dtype == np.float32

@@ -9,6 +9,7 @@ from makemore.v1 import generation_service_pb2 as pb
 from serving.api.ahead import OFTEN, Ahead, Stock
 from serving.api.bounding import Bounding
 from serving.api.drawing import Drawing, drawing_of
+from serving.api.loop_time import LoopTime
 from serving.engine.job import Draw, FinishReason, Outcome, Sample, Usage
 from serving.errors import Unavailable
 from serving.limits import MAX_N
@@ -62,7 +63,7 @@ def stock_of(engine: Any, most: int = MOST, request: pb.GenerateRequest = PLAIN)
 
 
 def drawing(model: Model, request: pb.GenerateRequest = PLAIN) -> Drawing:
-    return asyncio.run(drawing_of(request, model, None, MAX_N, Bounding()))
+    return asyncio.run(drawing_of(request, model, None, MAX_N, Bounding(), LoopTime()))
 
 
 def expect(stock: Stock, model: Model, engine: Any, *rounds: int) -> None:

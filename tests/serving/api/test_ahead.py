@@ -247,14 +247,34 @@ def test_a_caller_cannot_tell_what_others_ask_for(
     assert found[0] is found[2] is not found[1]
 
 
-def test_requests_that_were_not_made_for_longest_are_forgotten(engine: Any) -> None:
+def test_requests_that_were_not_made_for_longest_are_forgotten(
+    engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = Ahead(MOST, now)
-    requests = [pb.GenerateRequest(prefix=f"a{place}") for place in range(REQUESTS + 1)]
-    stocks = [made.of(request, engine) for request in requests[:-1]]
-    made.of(requests[0], engine)
-    made.of(requests[-1], engine)
-    again = [made.of(requests[place], engine) is stocks[place] for place in (0, 2, 1)]
-    assert again == [True, True, False]
+
+    def of(place: int) -> Any:
+        monkeypatch.setattr(ahead, "caller", lambda: f"token:{place}")
+        return made.of(PLAIN, engine)
+
+    stocks = [of(place) for place in range(REQUESTS)]
+    of(0)
+    of(REQUESTS)
+    assert [of(place) is stocks[place] for place in (0, 2, 1)] == [True, True, False]
+
+
+def test_a_caller_who_asks_for_many_things_has_half_of_what_is_remembered(
+    engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Ahead(MOST, now)
+    stock = made.of(PLAIN, engine)
+    monkeypatch.setattr(ahead, "caller", lambda: "token:flood")
+    requests = [pb.GenerateRequest(prefix=f"a{place}") for place in range(2 * REQUESTS)]
+    stocks = [made.of(request, engine) for request in requests]
+    half = REQUESTS // 2
+    assert made.of(requests[-half], engine) is stocks[-half]
+    assert made.of(requests[-half - 1], engine) is not stocks[-half - 1]
+    monkeypatch.undo()
+    assert made.of(PLAIN, engine) is stock
 
 
 def test_what_was_made_by_an_engine_goes_with_it(model: Model) -> None:

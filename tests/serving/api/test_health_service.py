@@ -123,13 +123,34 @@ def test_a_connection_has_so_many_watches_and_others_have_theirs(
 
 def test_all_watches_together_leave_room_for_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     assert MAX_WATCHES <= MAX_CALLS / 4
-    monkeypatch.setattr(health_module, "MAX_WATCHES", 3)
+    monkeypatch.setattr(health_module, "MAX_WATCHES", 4)
 
     async def scenario(health: HealthServicer) -> None:
-        watches = [await watched(health, Connection(str(port))) for port in range(3)]
-        await check_full(health, PEER, "there are 3 watches of health already")
+        watches = []
+        for name in ("a", "b", "c", "d"):
+            monkeypatch.setattr(health_module, "caller", lambda name=name: name)
+            watches.append(await watched(health, Connection(name)))
+        await check_full(health, PEER, "there are 4 watches of health already")
         await watches[0].aclose()
         watches.append(await watched(health, PEER))
+
+    run(scenario)
+
+
+def test_a_caller_has_half_of_all_watches_however_many_connections_it_opens(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(health_module, "MAX_WATCHES", 4)
+
+    async def scenario(health: HealthServicer) -> None:
+        monkeypatch.setattr(health_module, "caller", lambda: "ipv4:192.0.2.1")
+        watches = [await watched(health, Connection(str(port))) for port in range(2)]
+        await check_full(health, Connection("2"), "a caller may have 2 watches")
+        monkeypatch.setattr(health_module, "caller", lambda: "ipv4:192.0.2.2")
+        others = [await watched(health, Connection(str(port))) for port in range(3, 5)]
+        for watch in (*watches, *others):
+            await watch.aclose()
+        assert not health._by_caller
 
     run(scenario)
 

@@ -1,13 +1,11 @@
-"""Texts that take long to work on are refused before anybody does; long answers are made in turns."""
+"""Texts that take long to work on are refused before anybody does."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from makemore.v1 import generation_service_pb2 as pb
-from serving.api.service import AT_A_TIME, politely
 from serving.client import Client
 from serving.errors import InvalidArgument
 
@@ -51,23 +49,3 @@ def test_an_empty_string_may_be_excluded_and_none_may_be_forbidden(client: Clien
     assert [sample.text for sample in few.samples] == ["b"]
     with pytest.raises(InvalidArgument, match=r"forbidden_substrings\[1\]: is empty"):
         client.generate(forbidden_substrings=["x", ""])
-
-
-def test_long_answers_are_made_while_others_have_their_turn() -> None:
-    async def turns() -> int:
-        others = 0
-
-        async def other() -> None:
-            nonlocal others
-            while True:
-                others += 1
-                await asyncio.sleep(0)
-
-        task = asyncio.create_task(other())
-        assert [item async for item in politely(range(10 * AT_A_TIME))] == list(
-            range(10 * AT_A_TIME)
-        )
-        task.cancel()
-        return others
-
-    assert asyncio.run(turns()) >= 9

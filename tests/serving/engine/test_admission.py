@@ -166,7 +166,7 @@ def test_the_refusal_says_why_and_when_to_come_back(clock: Clock) -> None:
 
 def test_there_are_so_many_heavy_jobs_and_no_more() -> None:
     admission = Admission()
-    heavy = [draw(100_000) for _ in range(MAX_JOBS[1] + 1)]
+    heavy = [draw(100_000, caller=str(n % 4)) for n in range(MAX_JOBS[1] + 1)]
     for job in heavy[:-1]:
         admission.enter(job)
     with pytest.raises(Exhausted, match="under way"):
@@ -174,6 +174,18 @@ def test_there_are_so_many_heavy_jobs_and_no_more() -> None:
     assert admission.refused == {"calls": 1, "queue": 0, "deadline": 0}
     admission.left(heavy[0])
     admission.enter(heavy[-1])
+
+
+@pytest.mark.parametrize(("n", "most"), [(100_000, MAX_JOBS[1]), (1, MAX_JOBS[0])])
+def test_one_caller_has_half_of_the_jobs_under_way_and_others_are_let_in(n: int, most: int) -> None:
+    admission = Admission()
+    flood = [draw(n, caller="flood") for _ in range(most)]
+    assert sum(let_in(admission, job) for job in flood) == most // 2
+    with pytest.raises(Exhausted, match="of this caller are under way"):
+        admission.enter(draw(n, caller="flood"))
+    assert all(let_in(admission, draw(n, caller=f"other-{other}")) for other in range(most // 2))
+    admission.left(flood[0])
+    assert let_in(admission, draw(n, caller="flood"))
 
 
 def test_what_goes_on_is_not_refused_and_is_counted(clock: Clock) -> None:
