@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from serving.client import Client
 from serving.config import PROCESS, ServerConfig
@@ -43,10 +44,17 @@ def host_of(repository: Path) -> Host:
     return Host(Repository(repository), LocalEngines(ServerConfig(repository, max_rows=8)))
 
 
+# A busy machine is no reason for an example to fail, nor for there to be few of them.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("MAKEMORE_")]:
         monkeypatch.delenv(name)
+    # A server may run at the default address; no test takes it, and none asks there.
+    monkeypatch.setenv("MAKEMORE_SERVE_LISTEN", "127.0.0.1:0")
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from tests.conftest import COMMITTED
 from tests.fault.figures import record
 from tests.fault.http2 import ATTACKS
 from tests.fault.load import LEAST
-from tests.serving.process import serving
+from tests.serving.process import serving, wait_until
 
 
 class Healthy:
@@ -29,7 +29,7 @@ class Healthy:
         took, end = [], time.perf_counter() + seconds
         while time.perf_counter() < end:
             begun = time.perf_counter()
-            self._stub.Generate(pb.GenerateRequest(model="names"), timeout=5)
+            self._stub.Generate(pb.GenerateRequest(model="names"), timeout=30)
             took.append(time.perf_counter() - begun)
         return took
 
@@ -60,10 +60,8 @@ def test_calls_are_answered_while_a_peer_misbehaves(attack: str) -> None:
         attacker.join()
         assert attacker.exitcode == 0
         assert healthy.ask(0.3)
-        end = time.monotonic() + 10  # what says nothing is closed after 5 s
-        while open_files(server.pid) > before + 2 and time.monotonic() < end:
-            time.sleep(0.1)
-        assert open_files(server.pid) <= before + 2
+        # What says nothing is closed after 5 s.
+        wait_until(lambda: open_files(server.pid) <= before + 2)
         healthy.close()
 
 

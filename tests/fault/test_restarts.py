@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -17,9 +18,11 @@ from serving.service_config import SERVICE_CONFIG
 from tests.conftest import COMMITTED
 from tests.fault.figures import record
 from tests.fault.load import LEAST
-from tests.serving.process import serving
+from tests.serving.process import serving, wait_until
 
 CALLERS = 8
+ESTABLISHED = "01"
+"""The state in /proc/net/tcp of a connection that is open at both ends."""
 
 
 class Callers:
@@ -85,6 +88,13 @@ class Replica:
         assert self._process.wait(30) == 0
         self._life.close()
 
+    def is_connected(self) -> bool:
+        """Whether the callers, which share their connections, have one to it."""
+        here = f":{int(self.address.rpartition(':')[2]):04X}"
+        tables = "".join(Path(f"/proc/net/{table}").read_text() for table in ("tcp", "tcp6"))
+        rows = map(str.split, tables.splitlines())
+        return any(row[1].endswith(here) and row[3] == ESTABLISHED for row in rows)
+
     def kill(self) -> None:
         """At once."""
         self._life.close()
@@ -106,7 +116,7 @@ def restart(times: int, *flags: str) -> tuple[Callers, float]:
         for number in range(times):
             replicas[number % 2].stop()
             replicas[number % 2].start()
-            time.sleep(1)  # the client's connection comes back
+            wait_until(replicas[number % 2].is_connected)
     return callers, rate
 
 

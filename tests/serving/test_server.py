@@ -279,7 +279,8 @@ def test_the_command_names_what_is_wrong_in_one_line(tmp_path: Path) -> None:
             (["--repository", str(COMMITTED), "--default-model", "x"], "--default-model: there is"),
             (["--repository", str(COMMITTED), "--forbidden", str(letters)], "--forbidden: "),
         ):
-            done = subprocess.run([*SERVE, *arguments], capture_output=True, text=True, timeout=60)
+            command = [*SERVE, "--listen", "127.0.0.1:0", *arguments]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60)
             assert done.returncode in (1, 2)
             assert reason in done.stderr.splitlines()[-1]
             assert "Traceback" not in done.stderr

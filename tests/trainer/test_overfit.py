@@ -1,5 +1,6 @@
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,10 +34,14 @@ def test_the_verdict_says_which_it_is() -> None:
     assert not verdict(0.03, ["abc"], None)[0]
 
 
-@pytest.mark.parametrize("name", ["bigram", "mlp", "gru"])
-def test_a_model_learns_a_few_strings_by_heart(tmp_path: Path, names: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "flags"), [("bigram", {}), ("mlp", SMALL["mlp"]), ("gru", SMALL["gru"])]
+)
+def test_a_model_learns_a_few_strings_by_heart(
+    tmp_path: Path, names: Path, name: str, flags: dict[str, Any]
+) -> None:
     run, dataset = new_run(
-        tmp_path, name, DataConfig(names), SMALL.get(name, {}),
+        tmp_path, name, DataConfig(names), flags,
         {"threads": 1, "steps": 400, "learning_rate": 0.02}, overfit=8,
     )  # fmt: skip
     train(run, dataset, resume=False, is_terminal=False)

@@ -102,6 +102,7 @@ def test_a_signal_stops_between_steps_and_the_run_goes_on_where_it_was(
 
 
 def test_a_second_signal_ends_at_once() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job has none
     with stopping_on_signals(lambda text: None) as is_stopping:
         os.kill(os.getpid(), signal.SIGINT)
         assert is_stopping()

@@ -62,8 +62,9 @@ def test_what_waits_is_part_of_what_there_is_when_time_is_up(engine: Engine) -> 
     engine.submit(asked)
     outcome = asked.result.result(timeout=30)
     assert outcome.shortfall is Shortfall.DEADLINE
-    assert outcome.samples == expected(replace(asked, n=len(outcome.samples)))
     assert len(outcome.samples) > 8
+    first = min(len(outcome.samples), 500)
+    assert outcome.samples[:first] == expected(replace(asked, n=first))
 
 
 @pytest.mark.usefixtures("patient")
@@ -72,9 +73,8 @@ def test_what_waits_for_a_job_that_was_cancelled_is_counted_and_keeps_nobody(
 ) -> None:
     asked, after = job(10**6, seed=1), job(20, seed=2)
     engine.submit(asked)
-    while not engine.figures().rows[1]:
+    while engine.beats < 100:
         time.sleep(0.01)
-    time.sleep(0.1)
     asked.result.cancel()
     engine.submit(after)
     assert after.result.result(timeout=30).samples == expected(after)

@@ -56,6 +56,8 @@ def calling(handler: Any, call: Callable[[Any], Any], read_timeout: float = 30.0
         await server.start()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             await call(channel)
+            while metrics.of("a/B").in_flight:
+                await asyncio.sleep(0.01)
         await server.stop(None)
 
     asyncio.run(scenario())
@@ -84,7 +86,12 @@ async def break_down(request: bytes, context: Any) -> bytes:
     raise ValueError("secret")
 
 
+asleep: list[bytes] = []
+"""Requests of the calls that `sleep` has begun."""
+
+
 async def sleep(request: bytes, context: Any) -> bytes:
+    asleep.append(request)
     await asyncio.sleep(30)
     return request
 
@@ -95,16 +102,16 @@ async def ask(channel: Any) -> None:
 
 
 async def ask_in_haste(channel: Any) -> None:
-    call = channel.unary_unary("/a/B")(b"x", timeout=0.1)
+    call = channel.unary_unary("/a/B")(b"x", timeout=1)
     assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    await asyncio.sleep(0.05)
 
 
 async def ask_and_leave(channel: Any) -> None:
+    asleep.clear()
     call = channel.unary_unary("/a/B")(b"x")
-    await asyncio.sleep(0.1)
+    while not asleep:
+        await asyncio.sleep(0.01)
     call.cancel()
-    await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize(
