@@ -18,7 +18,7 @@ from makemore.v1 import model_service_pb2 as model_pb
 from makemore.v1.generation_service_pb2_grpc import GenerationServiceStub
 from makemore.v1.model_service_pb2_grpc import ModelServiceStub
 from serving import checks
-from serving.addresses import is_loopback
+from serving.addresses import check_target, is_local
 from serving.api.status import error_of
 from serving.credentials import Credentials, why_not_connected
 from serving.errors import InvalidArgument, NoServer, ServingError, Unavailable
@@ -52,10 +52,11 @@ class Client:
         self, address: str, timeout: float = TIMEOUT, credentials: Credentials | None = None
     ) -> None:
         checks.real("timeout", timeout, 0.0, MAX_TIMEOUT)
+        check_target("address", address)
         self.address = address
         self.timeout = timeout
         # No proxy leads to this machine.
-        self._options = [("grpc.enable_http_proxy", 0)] if is_loopback(address) else []
+        self._options = [("grpc.enable_http_proxy", 0)] if is_local(address) else []
         self._credentials = credentials or Credentials()
         self._metadata = self._credentials.metadata(address)
         self._channel = self._credentials.channel(

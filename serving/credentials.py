@@ -6,8 +6,9 @@ from typing import Any
 
 import grpc
 
-from serving.addresses import is_loopback
+from serving.addresses import is_local
 from serving.errors import InvalidArgument
+from serving.watched import BOM
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Credentials:
         """What goes along with each call; raises InvalidArgument if the token could be read on the way."""
         if self.token_file is None:
             return ()
-        if self.tls_ca is None and not is_loopback(address):
+        if self.tls_ca is None and not is_local(address):
             raise InvalidArgument(
                 "token_file", "needs tls_ca: else the token could be read on the way"
             )
@@ -71,6 +72,6 @@ def why_not_connected(message: str) -> str:
 
 def _content(field: str, path: Path | None) -> bytes | None:
     try:
-        return path.read_bytes() if path else None
+        return path.read_bytes().replace(BOM, b"") if path else None
     except OSError as error:
         raise InvalidArgument(field, f"{path} cannot be read: {error.strerror}") from None

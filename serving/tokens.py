@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from serving.errors import InvalidArgument
-from serving.watched import Watched
+from serving.watched import Watched, read_file
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}", re.ASCII)
 TOKEN = re.compile(
@@ -51,7 +51,7 @@ class Tokens:
 def read(path: Path) -> Digests:
     """Digests and names; an error tells the line's number and never what is in it."""
     try:
-        lines = path.read_text(encoding="ascii").splitlines()
+        lines = read_file(path).decode("ascii").splitlines()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not plain ASCII"
         raise InvalidArgument("token_file", f"{path} cannot be read: {reason}") from None

@@ -1,12 +1,15 @@
 """What is made of files, made anew when they change: certificates, tokens."""
 
+import errno
 import logging
 import math
+import os
+import stat
 import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from serving.errors import MakemoreError
 from serving.quoting import printable
@@ -17,12 +20,19 @@ T = TypeVar("T")
 Signature = list[tuple[int, int, int] | None]
 RETRY = 5.0
 """Seconds after which what could not be used is tried again, since what was wrong may have passed."""
+PATIENCE: Final = 2.0
+"""Seconds that whoever asks for a value waits for a new one to be made."""
+MAX_FILE: Final = 2**20
+"""Bytes that a file may have which is read while serving."""
+BOM: Final = b"\xef\xbb\xbf"
+"""UTF-8's byte order mark, which some editors write."""
 
 
 class Watched(Generic[T]):
     """A value that follows its files. What cannot be made of them is logged, and the old value stays.
 
-    Nothing waits for a change: whoever asks for the value looks. That costs a stat of each file.
+    Nothing waits for a change: whoever asks for the value looks. That costs a stat of each file. A new value
+    is made in a thread of its own, so that files which are slow to read or to check hold nobody up for long.
 
     Args:
         paths: of the files; links are followed, so that a link may be turned to new files.
@@ -36,13 +46,14 @@ class Watched(Generic[T]):
         self._paths = paths
         self._make = make
         self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
         self._signature = self._look()
         self._retry_at = math.inf
         self._reason = ""
         self._value = make()
 
     def current(self) -> T:
-        """The value that the files have now; from any thread."""
+        """The value that the files have now, or the one before if that takes too long; from any thread."""
         if self._lock.acquire(blocking=False):  # whoever comes meanwhile gets the old value
             try:
                 self._follow()
@@ -51,11 +62,21 @@ class Watched(Generic[T]):
         return self._value
 
     def _follow(self) -> None:
-        signature = self._look()  # before reading, so that a change while reading is seen next time
-        if signature == self._signature and time.monotonic() < self._retry_at:
+        if self._thread is not None and self._thread.is_alive():
             return
+        signature = self._look()  # before reading, so that a change while reading is seen next time
         is_news = signature != self._signature
-        self._signature = signature
+        if not is_news and time.monotonic() < self._retry_at:
+            return
+        thread = threading.Thread(target=self._remake, args=(is_news,), name="watched", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the machine has no more threads: tried again next time
+            return
+        self._signature, self._thread = signature, thread
+        thread.join(PATIENCE)
+
+    def _remake(self, is_news: bool) -> None:
         names = printable(", ".join(map(str, self._paths)))
         try:
             self._value = self._make()
@@ -72,6 +93,25 @@ class Watched(Generic[T]):
 
     def _look(self) -> Signature:
         return [_signature(path) for path in self._paths]
+
+
+def read_file(path: Path) -> bytes:
+    """Read a file, without byte order marks. A pipe or a device is not waited for.
+
+    Raises:
+        OSError: it cannot be read, is not a regular file, or has more than MAX_FILE bytes.
+    """
+    with open(path, "rb", opener=_open_at_once) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        contents = file.read(MAX_FILE + 1)
+    if len(contents) > MAX_FILE:
+        raise OSError(errno.EFBIG, f"it has more than {MAX_FILE:,} bytes", str(path))
+    return contents.replace(BOM, b"")
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
 def _signature(path: Path) -> tuple[int, int, int] | None:
