@@ -18,7 +18,7 @@ from makemore.v1 import model_service_pb2 as model_pb
 from makemore.v1.generation_service_pb2_grpc import GenerationServiceStub
 from makemore.v1.model_service_pb2_grpc import ModelServiceStub
 from serving import checks
-from serving.addresses import is_loopback
+from serving.addresses import check_target, is_local
 from serving.api.status import error_of
 from serving.credentials import Credentials, why_not_connected
 from serving.errors import (
@@ -74,14 +74,15 @@ class Client:
         if not isinstance(address, str):
             raise InvalidArgument("address", f"must be a string, not {type(address).__name__}")
         checks.sendable("address", address)
+        check_target("address", address)
         self.address = address
         self.timeout = timeout
         self._is_closed = False
-        is_local = is_loopback(address)  # where no proxy leads
-        self._proxy = "" if is_local else proxy_of(address)
+        is_direct = is_local(address)  # no proxy leads to this machine
+        self._proxy = "" if is_direct else proxy_of(address)
         self._options: list[tuple[str, Any]] = [
             ("grpc.max_receive_message_length", MAX_ANSWER),
-            *(DIRECT if is_local else ()),
+            *(DIRECT if is_direct else ()),
         ]
         self._credentials = credentials or Credentials()
         self._metadata = self._credentials.metadata(address)

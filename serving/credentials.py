@@ -6,9 +6,9 @@ from typing import Any
 
 import grpc
 
-from serving.addresses import is_loopback
+from serving.addresses import is_local
 from serving.errors import InvalidArgument
-from serving.text_files import read_lines
+from serving.text_files import BOM, read_bytes, read_lines
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Credentials:
         """What goes along with each call; raises InvalidArgument if the token could be read on the way."""
         if self.token_file is None:
             return ()
-        if self.tls_ca is None and not is_loopback(address):
+        if self.tls_ca is None and not is_local(address):
             raise InvalidArgument(
                 "token_file", "needs tls_ca: else the token could be read on the way"
             )
@@ -79,8 +79,4 @@ def why_not_connected(message: str) -> str:
 
 
 def _content(field: str, path: Path | None) -> bytes | None:
-    try:
-        return path.read_bytes() if path else None
-    except (OSError, ValueError) as error:  # a path with a null character is a ValueError
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise InvalidArgument(field, f"{path} cannot be read: {reason}") from None
+    return read_bytes(path, field).replace(BOM, b"") if path else None

@@ -15,6 +15,10 @@ from serving.errors import InvalidArgument
 from serving.quoting import control_character, printable
 
 STDIN: Final = Path("-")
+BOM: Final = b"\xef\xbb\xbf"
+"""UTF-8's byte order mark, which some editors write."""
+MAX_WATCHED: Final = 2**20
+"""Bytes that a file may have which a server reads again whenever it changes."""
 PIPE_WAIT: Final = 5.0
 """Seconds that a named pipe may stay without a writer."""
 MAX_COMPOSED: Final = 2**16
@@ -87,17 +91,19 @@ def read_bytes(path: Path, field: str, *, is_watched: bool = False) -> bytes:
     Args:
         path: the file; `-` is standard input.
         field: the name of the setting that has the path, for errors.
-        is_watched: the file is read again whenever it changes, so that it must be a regular one.
+        is_watched: the file is read again whenever it changes, so that it must be a regular one of at most
+            MAX_WATCHED bytes.
 
     Raises:
-        InvalidArgument: it cannot be opened or read, is no regular file, or nobody writes to the pipe.
+        InvalidArgument: it cannot be opened or read, is no regular file, is too large, or nobody writes to
+            the pipe.
     """
     name = name_of(path)
     try:
         if path == STDIN:
             return sys.stdin.buffer.read() if sys.stdin else b""
         # Opening a named pipe would otherwise wait for a writer, for ever.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         with open(descriptor, "rb") as file:
             mode = os.fstat(descriptor).st_mode
             if is_watched and not stat.S_ISREG(mode):
@@ -105,7 +111,10 @@ def read_bytes(path: Path, field: str, *, is_watched: bool = False) -> bytes:
             if stat.S_ISFIFO(mode) and not _is_written(descriptor):
                 raise InvalidArgument(field, f"{name} is a named pipe that nobody writes to")
             os.set_blocking(descriptor, True)
-            return file.read()
+            content = file.read(MAX_WATCHED + 1 if is_watched else -1)
+            if is_watched and len(content) > MAX_WATCHED:
+                raise InvalidArgument(field, f"{name} has more than {MAX_WATCHED:,} bytes")
+            return content
     except IsADirectoryError:
         raise InvalidArgument(field, f"{name} is a folder; give a file") from None
     except FileNotFoundError:

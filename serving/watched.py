@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from serving.errors import MakemoreError
 from serving.quoting import printable
@@ -17,12 +17,15 @@ T = TypeVar("T")
 Signature = list[tuple[int, int, int] | None]
 RETRY = 5.0
 """Seconds after which what could not be used is tried again, since what was wrong may have passed."""
+PATIENCE: Final = 2.0
+"""Seconds that whoever asks for a value waits for a new one to be made."""
 
 
 class Watched(Generic[T]):
     """A value that follows its files. What cannot be made of them is logged, and the old value stays.
 
-    Nothing waits for a change: whoever asks for the value looks. That costs a stat of each file.
+    Nothing waits for a change: whoever asks for the value looks. That costs a stat of each file. A new value
+    is made in a thread of its own, so that files which are slow to read or to check hold nobody up for long.
 
     Args:
         paths: of the files; links are followed, so that a link may be turned to new files.
@@ -36,13 +39,14 @@ class Watched(Generic[T]):
         self._paths = paths
         self._make = make
         self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
         self._signature = self._look()
         self._retry_at = math.inf
         self._reason = ""
         self._value = make()
 
     def current(self) -> T:
-        """The value that the files have now; from any thread."""
+        """The value that the files have now, or the one before if that takes too long; from any thread."""
         if self._lock.acquire(blocking=False):  # whoever comes meanwhile gets the old value
             try:
                 self._follow()
@@ -51,11 +55,21 @@ class Watched(Generic[T]):
         return self._value
 
     def _follow(self) -> None:
-        signature = self._look()  # before reading, so that a change while reading is seen next time
-        if signature == self._signature and time.monotonic() < self._retry_at:
+        if self._thread is not None and self._thread.is_alive():
             return
+        signature = self._look()  # before reading, so that a change while reading is seen next time
         is_news = signature != self._signature
-        self._signature = signature
+        if not is_news and time.monotonic() < self._retry_at:
+            return
+        thread = threading.Thread(target=self._remake, args=(is_news,), name="watched", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the machine has no more threads: tried again next time
+            return
+        self._signature, self._thread = signature, thread
+        thread.join(PATIENCE)
+
+    def _remake(self, is_news: bool) -> None:
         names = printable(", ".join(map(str, self._paths)))
         try:
             self._value = self._make()
