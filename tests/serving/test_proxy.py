@@ -134,7 +134,17 @@ def test_an_exempt_address_has_no_proxy(
     assert proxy_of("10.0.0.1:50051") == "127.0.0.1:1 (http_proxy)"
 
 
-LOCAL = ["127.0.0.1:{}", "localhost:{}", "ipv4:127.0.0.1:{}", "ipv4:127.0.0.1:{0},127.0.0.1:{0}"]
+LOCAL = [
+    "127.0.0.1:{}",
+    "localhost:{}",
+    "LOCALHOST:{}",
+    "ipv4:127.0.0.1:{}",
+    "ipv4:127.0.0.1:{0},127.0.0.1:{0}",
+    "dns:localhost:{}",
+    "dns:///localhost:{}",
+    "dns:///127.0.0.1:{}",
+    "0.0.0.0:{}",
+]
 
 
 @pytest.mark.parametrize("form", LOCAL)
