@@ -141,6 +141,7 @@ class RemoteEngines(asyncio.BufferedProtocol):
         process = self._process
         self.stop()
         self._over.clear()
+        self._is_stopping = False
         self._frames = Frames()
         asyncio.run_coroutine_threadsafe(self.begin(), self._loop).result()
         self.require()
