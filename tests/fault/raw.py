@@ -4,6 +4,7 @@ import re
 import socket
 import struct
 import time
+from collections import deque
 from collections.abc import Iterator
 from itertools import takewhile
 
@@ -11,6 +12,7 @@ import grpc
 from google.protobuf.message import Message
 from hyperframe.frame import DataFrame, HeadersFrame, PingFrame, SettingsFrame, WindowUpdateFrame
 
+from serving.options import OPTIONS
 from tests.fault.http2 import PREFACE, header_block
 
 HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY = 1, 3, 4, 6, 7
@@ -18,6 +20,7 @@ ACK = END_STREAM = 1
 HEAD = 9
 """Bytes before a frame's payload."""
 WINDOW = 2**30
+STREAMS = OPTIONS["grpc.max_concurrent_streams"]
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 _STATUS = re.compile(rb"grpc-status[\x01\x02](\d{1,2})")
 
@@ -48,6 +51,7 @@ class RawCalls:
         )
         self._timeout = timeout
         self._begun: dict[int, float] = {}
+        self._waiting: deque[int] = deque()
         self._stream = -1
         self._buffer = bytearray()
         self._taken = 0
@@ -74,11 +78,16 @@ class RawCalls:
         return len(self._begun)
 
     def call(self) -> None:
-        """Make the call once more."""
+        """Make the call once more; it is sent once the connection may have another stream."""
         self._stream += 2
-        number = struct.pack(">I", self._stream)
         self._begun[self._stream] = time.perf_counter()
-        self.socket.sendall(b"".join(part[:5] + number + part[9:] for part in self._parts))
+        self._waiting.append(self._stream)
+        self._send()
+
+    def _send(self) -> None:
+        while self._waiting and len(self._begun) - len(self._waiting) < STREAMS:
+            number = struct.pack(">I", self._waiting.popleft())
+            self.socket.sendall(b"".join(part[:5] + number + part[9:] for part in self._parts))
 
     def ping(self) -> None:
         """Ask the server for an answer, which comes after it has received all that was sent before."""
@@ -90,7 +99,9 @@ class RawCalls:
             is_last = kind == RST_STREAM or (kind == HEADERS and flags & END_STREAM)
             if is_last and stream in self._begun:  # else it was given up, or has its status
                 code = grpc.StatusCode.UNAVAILABLE if kind == RST_STREAM else code_of(payload)
-                yield code, time.perf_counter() - self._begun.pop(stream)
+                took = time.perf_counter() - self._begun.pop(stream)
+                self._send()
+                yield code, took
             elif kind == SETTINGS and not flags & ACK:
                 self.socket.sendall(SettingsFrame(flags=["ACK"]).serialize())
             elif kind == PING and flags & ACK:
@@ -106,6 +117,8 @@ class RawCalls:
         given_up = list(takewhile(lambda stream: self._begun[stream] < over, self._begun))
         for stream in given_up:
             del self._begun[stream]
+        self._waiting = deque(stream for stream in self._waiting if stream in self._begun)
+        self._send()
         return len(given_up)
 
     def _frames(self) -> Iterator[tuple[int, int, int, bytes]]:
