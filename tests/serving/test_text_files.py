@@ -155,7 +155,7 @@ def test_commands_name_the_flag_and_the_place(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     saved(tmp_path, b"ann\njos\xe9\n")
-    where = ["--listen" if arguments[0] == "serve" else "--address", "127.0.0.1:0"]
+    where = ["--listen" if arguments[0] == "serve" else "--address", "127.0.0.1:1"]
     result = CliRunner().invoke(main, [*arguments, *where])
     assert result.exit_code == 2
     assert result.output == (
