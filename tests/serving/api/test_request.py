@@ -13,6 +13,7 @@ from makemore.v1.generation_service_pb2 import (
 )
 from serving.api.bounding import Bounding
 from serving.api.drawing import drawing_of
+from serving.api.loop_time import LoopTime
 from serving.constraints.taken import Known
 from serving.engine.job import Draw
 from serving.engine.sampling import SamplingParameters
@@ -31,7 +32,7 @@ class Session:
 
 def job_of(request: GenerateRequest, known: Known | None = None) -> Draw:
     model = Model(Path(), "m", 1, "", Session(), known)  # type: ignore[arg-type]
-    return asyncio.run(drawing_of(request, model, None, 1000, Bounding())).job
+    return asyncio.run(drawing_of(request, model, None, 1000, Bounding(), LoopTime())).job
 
 
 def test_what_is_unset_is_what_the_model_recommends() -> None:
