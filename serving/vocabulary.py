@@ -4,6 +4,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from typing import Self
 
 import numpy as np
@@ -20,16 +21,37 @@ COMPOSED = 4
 """Code points that become one in the composed form, at most."""
 
 
+LONG = 256
+"""Code points from which on marks are put in order here."""
+
+
 def normalise(text: str) -> str:
     """Text in Unicode's composed form (NFC), the form in which every model counts characters."""
+    if len(text) > LONG and not unicodedata.is_normalized("NFC", text):
+        text = decomposed(text)
     return unicodedata.normalize("NFC", text)
+
+
+def decomposed(text: str) -> str:
+    """Text in Unicode's decomposed form (NFD), in a time that grows with its length.
+
+    The library's own grows with the square of the marks on one letter, unless they are in order.
+    """
+    characters = [c for one in text for c in unicodedata.normalize("NFD", one)]
+    runs = groupby(characters, key=lambda character: unicodedata.combining(character) > 0)
+    return "".join(
+        [
+            c
+            for is_marks, run in runs
+            for c in (sorted(run, key=unicodedata.combining) if is_marks else run)
+        ]
+    )
 
 
 def normalise_up_to(most: int, text: str) -> str | None:
     """`normalise`, or None if that has more than `most` characters.
 
-    A text that is far too long is not composed at all: the time for that grows with the square of the
-    marks on one letter, up to minutes for a megabyte.
+    A text that is far too long is not composed at all.
     """
     if len(text) > COMPOSED * most:
         return None

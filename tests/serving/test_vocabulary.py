@@ -72,3 +72,24 @@ def test_a_text_that_is_far_too_long_is_not_composed_at_all(
 ) -> None:
     monkeypatch.setattr(vocabularies, "normalise", None)
     assert normalise_up_to(10, "a" + "\u0300" * 500_000) is None
+
+
+MARKS = st.text(
+    st.sampled_from("ae\u0301\u0300\u0316\u0323\u0345\u0344\u0f71\u0f73\u1100\u1161\uac01\u11a8")
+)
+
+
+@given(MARKS)
+def test_the_decomposed_form_is_unicodes(text: str) -> None:
+    assert vocabularies.decomposed(text) == unicodedata.normalize("NFD", text)
+
+
+@given(st.text())
+def test_the_decomposed_form_of_any_text_is_unicodes(text: str) -> None:
+    assert vocabularies.decomposed(text) == unicodedata.normalize("NFD", text)
+
+
+def test_many_marks_on_one_letter_are_composed_at_once() -> None:
+    """The library takes minutes for them, since its time grows with their square."""
+    above, below = "\u0300" * 200_000, "\u0316" * 200_000
+    assert normalise("a" + above + below) == "\u00e0" + below + above[1:]

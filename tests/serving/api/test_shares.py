@@ -13,6 +13,7 @@ from serving.client import Client
 from serving.config import PROCESS, THREAD, ServerConfig
 from serving.engine import ledger
 from serving.errors import Exhausted, InvalidArgument
+from serving.options import MAX_ANSWER
 from serving.server import Server
 from serving.testing import running
 
@@ -56,8 +57,8 @@ def test_answers_are_the_same_in_however_many_parts_they_are_made(
         pb.SCORE_STATUS_TOO_LONG,
     ]
     for some, others in zip(found[1], wanted[1], strict=True):
-        for one, other in zip(some, others, strict=True):
-            assert dict(named(one)) == pytest.approx(dict(named(other)), abs=1e-5)
+        for told, same in zip(some, others, strict=True):
+            assert dict(named(told)) == pytest.approx(dict(named(same)), abs=1e-5)
 
 
 def named(distribution: pb.NextDistribution) -> Iterator[tuple[str, float]]:
@@ -95,4 +96,4 @@ def test_a_caller_whose_answers_take_all_the_memory_of_its_share_is_refused(
 
 
 def test_there_is_memory_for_the_largest_answers_of_several_callers() -> None:
-    assert memory.ANSWERS // 2 >= 4 * sizes.MAX_ANSWER
+    assert memory.ANSWERS // 2 >= 4 * MAX_ANSWER
