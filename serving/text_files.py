@@ -8,6 +8,7 @@ import stat
 import sys
 import unicodedata
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
@@ -21,8 +22,8 @@ MAX_WATCHED: Final = 2**20
 """Bytes that a file may have which a server reads again whenever it changes."""
 PIPE_WAIT: Final = 5.0
 """Seconds that a named pipe may stay without a writer."""
-MAX_COMPOSED: Final = 2**16
-"""Longest line that is composed: the time grows with the square of the marks on one letter."""
+LONG: Final = 256
+"""Code points from which on marks are put in order here."""
 
 _LINE_END = re.compile("\r\n|\n|\r")  # str.splitlines also cuts at U+0085, U+2028 and others
 _LINE_END_BYTES = re.compile(rb"\r\n|\n|\r")
@@ -44,7 +45,25 @@ class Line:
 
 def normalise(text: str) -> str:
     """Text in Unicode's composed form (NFC), the form in which every model counts characters."""
+    if len(text) > LONG and not unicodedata.is_normalized("NFC", text):
+        text = decomposed(text)
     return unicodedata.normalize("NFC", text)
+
+
+def decomposed(text: str) -> str:
+    """Text in Unicode's decomposed form (NFD), in a time that grows with its length.
+
+    The library's own grows with the square of the marks on one letter, unless they are in order.
+    """
+    characters = [c for one in text for c in unicodedata.normalize("NFD", one)]
+    runs = groupby(characters, key=lambda character: unicodedata.combining(character) > 0)
+    return "".join(
+        [
+            c
+            for is_marks, run in runs
+            for c in (sorted(run, key=unicodedata.combining) if is_marks else run)
+        ]
+    )
 
 
 def read_lines(path: Path, field: str, *, allow_controls: bool = False) -> list[Line]:
@@ -79,10 +98,7 @@ def split_lines(content: bytes, path: Path, field: str) -> list[Line]:
     if not lines[-1]:  # the last line is ended, not followed by an empty one
         lines.pop()
     stripped = (line.strip(_BLANKS) for line in lines)
-    return [
-        Line(number, normalise(text) if len(text) <= MAX_COMPOSED else text)
-        for number, text in enumerate(stripped, start=1)
-    ]
+    return [Line(number, normalise(text)) for number, text in enumerate(stripped, start=1)]
 
 
 def read_bytes(path: Path, field: str, *, is_watched: bool = False) -> bytes:

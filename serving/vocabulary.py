@@ -28,8 +28,7 @@ COMPOSED = 4
 def normalise_up_to(most: int, text: str) -> str | None:
     """`normalise`, or None if that has more than `most` characters.
 
-    A text that is far too long is not composed at all: the time for that grows with the square of the
-    marks on one letter, up to minutes for a megabyte.
+    A text that is far too long is not composed at all.
     """
     if len(text) > COMPOSED * most:
         return None

@@ -13,7 +13,7 @@ from serving import repository, server
 from serving.apart import engines
 from serving.apart import main as apart
 from serving.apart.remote import RemoteEngine
-from serving.api import intake, transport
+from serving.api import intake, loop_time, transport
 from serving.cli import main
 from serving.engine.admission import Admission
 from serving.engine.engine import Engine
@@ -133,6 +133,11 @@ def holding() -> None:
     at_each_job(lambda: kept.append(os.dup(0) if len(kept) % 100 == 0 else None))
 
 
+def unsliced() -> None:
+    """Long work of a call is done at once, whoever else waits for the event loop."""
+    loop_time.SMALL = 2**62
+
+
 def open_door() -> None:
     """Whatever comes is let in."""
     Admission._check = lambda *arguments: None  # type: ignore[method-assign]
@@ -211,7 +216,7 @@ BUGS: dict[str, Callable[[], object]] = {
         *(mixed_up, hasty, endless_load, blind, forgetful),
         *(hang, crash, deaf_hang, deaf_crash, impatient),
         *(time_of_day, loud, littering, sharing),
-        *(deaf_to_leaving, leaky, holding, open_door, unbounded),
+        *(deaf_to_leaving, leaky, holding, open_door, unbounded, unsliced),
     )
 }
 

@@ -36,11 +36,14 @@ class RawCalls:
         method: full name, such as `/makemore.v1.GenerationService/Generate`.
         request: of every call.
         timeout: seconds that a call may take; its deadline.
+        source: the address that the calls come from.
     """
 
-    def __init__(self, address: str, method: str, request: Message, timeout: float) -> None:
+    def __init__(
+        self, address: str, method: str, request: Message, timeout: float, source: str = "127.0.0.1"
+    ) -> None:
         host, _, port = address.rpartition(":")
-        self.socket = socket.create_connection((host, int(port)))
+        self.socket = socket.create_connection((host, int(port)), source_address=(source, 0))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         headers = header_block(method, ("grpc-timeout", f"{round(1e3 * timeout)}m"))
         content = request.SerializeToString()

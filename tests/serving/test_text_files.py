@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from serving import text_files
 from serving.cli import main
 from serving.errors import InvalidArgument, MakemoreError
-from serving.text_files import STDIN, Line, read_bytes, read_lines, split_lines
+from serving.text_files import STDIN, Line, read_bytes, read_lines
 from trainer.data import lines as trainer_lines
 
 # Each means the words "ann" and "josé" and nothing else; the line numbers are those of an editor.
@@ -87,12 +87,6 @@ def test_nothing_but_cr_and_lf_ends_a_line(tmp_path: Path, separator: str) -> No
         read_lines(path, "forbidden")
     kept = read_lines(path, "file", allow_controls=True)
     assert kept == [Line(1, f"ann{separator}lee")]
-
-
-def test_a_line_far_too_long_is_not_composed() -> None:
-    """Which would take minutes for marks that have to be sorted."""
-    marks = "a" + "\u0323\u0301" * 500_000
-    assert split_lines(marks.encode(), Path("x"), "x") == [Line(1, marks)]
 
 
 def test_files_that_cannot_be_opened_are_named(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serving import text_files
 from serving import vocabulary as vocabularies
 from serving.errors import InvalidArgument
 from serving.vocabulary import (
@@ -127,3 +128,24 @@ def test_no_text_that_begins_with_one_not_in_nfc_is_in_nfc(text: str) -> None:
 def test_characters_that_change_nothing_are_told_from_those_that_compose() -> None:
     assert "\u0bbe" in composing_starters()
     assert not {"a", "க", "\u1100", "\u0301"} & composing_starters()
+
+
+MARKS = st.text(
+    st.sampled_from("ae\u0301\u0300\u0316\u0323\u0345\u0344\u0f71\u0f73\u1100\u1161\uac01\u11a8")
+)
+
+
+@given(MARKS)
+def test_the_decomposed_form_is_unicodes(text: str) -> None:
+    assert text_files.decomposed(text) == unicodedata.normalize("NFD", text)
+
+
+@given(st.text())
+def test_the_decomposed_form_of_any_text_is_unicodes(text: str) -> None:
+    assert text_files.decomposed(text) == unicodedata.normalize("NFD", text)
+
+
+def test_many_marks_on_one_letter_are_composed_at_once() -> None:
+    """The library takes minutes for them, since its time grows with their square."""
+    above, below = "\u0300" * 200_000, "\u0316" * 200_000
+    assert normalise("a" + above + below) == "\u00e0" + below + above[1:]

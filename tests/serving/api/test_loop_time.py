@@ -85,11 +85,14 @@ def test_however_many_calls_wait_there_is_one_slice_in_so_many_iterations(clock:
 
 def test_callers_take_turns_and_each_ones_calls_are_finished_in_their_order(clock: Clock) -> None:
     async def scenario() -> list[str]:
-        loop_time = LoopTime(STEPS)
-        turns: list[str] = []
+        loop_time, turns = LoopTime(STEPS), list[str]()
+
+        def work(name: str, slices: int) -> Iterator[int]:
+            return steps(clock, slices * STEPS, partial(turns.append, name))
+
         calls = [
-            call(who, loop_time.run(steps(clock, count * STEPS, partial(turns.append, name)), 1e6))
-            for who, name, count in (("a", "a1", 3), ("a", "a2", 2), ("b", "b1", 2), ("c", "c1", 1))
+            call(name[0], loop_time.run(work(name, slices), 1e6))
+            for name, slices in (("a1", 3), ("a2", 2), ("b1", 2), ("c1", 1))
         ]
         await asyncio.gather(*calls)
         return turns[::STEPS]
