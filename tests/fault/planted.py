@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from serving.engine.admission import Admission
 from serving.engine.engine import Engine
 from serving.engine.job import Job
 from serving.host import Host
+from serving.listening import claimed
 from serving.observe import writing
 from serving.observe.writing import LineWriter
 from serving.options import server_options
@@ -192,6 +194,12 @@ def sharing() -> None:
         return server_options(True)
 
     server.server_options = wrong  # type: ignore[attr-defined]
+    server.claimed = lambda field, address, is_shared: claimed(field, address, True)  # type: ignore[attr-defined]
+
+
+def partial() -> None:
+    """One of several addresses is enough to serve."""
+    server.claimed = lambda field, address, is_shared: nullcontext([address])  # type: ignore[attr-defined]
 
 
 ENGINES = "engines"
@@ -201,7 +209,7 @@ BUGS: dict[str, Callable[[], object]] = {
     for bug in (
         *(mixed_up, hasty, endless_load, blind, forgetful),
         *(hang, crash, deaf_hang, deaf_crash, impatient),
-        *(time_of_day, loud, littering, sharing),
+        *(time_of_day, loud, littering, sharing, partial),
         *(deaf_to_leaving, leaky, holding, open_door),
     )
 }

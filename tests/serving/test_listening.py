@@ -137,7 +137,8 @@ def test_another_free_port_is_tried_where_one_is_taken_on_a_later_address(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     resolve_to(monkeypatch, "127.0.0.1", "127.0.0.2")
-    bound, refused = listening._bound, []
+    bound = listening._bound
+    refused: list[Any] = []
 
     def flaky(address: Any, options: Any) -> socket.socket:
         if address[0] == "127.0.0.2" and len(refused) < 2:
