@@ -5,8 +5,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -199,7 +199,12 @@ def sharing() -> None:
 
 def partial() -> None:
     """One of several addresses is enough to serve."""
-    server.claimed = lambda field, address, is_shared: nullcontext([address])  # type: ignore[attr-defined]
+
+    @contextmanager
+    def wrong(field: str, address: str, is_shared: bool) -> Iterator[list[str]]:
+        yield [address]
+
+    server.claimed = wrong  # type: ignore[attr-defined]
 
 
 ENGINES = "engines"
