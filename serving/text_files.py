@@ -119,8 +119,8 @@ def read_bytes(path: Path, field: str, *, is_watched: bool = False) -> bytes:
         if path == STDIN:
             return sys.stdin.buffer.read() if sys.stdin else b""
         # Opening a named pipe would otherwise wait for a writer, for ever.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:
+        with open(path, "rb", opener=_open_at_once) as file:
+            descriptor = file.fileno()
             mode = os.fstat(descriptor).st_mode
             if is_watched and not stat.S_ISREG(mode):
                 raise InvalidArgument(field, f"{name} is not a regular file")
@@ -138,6 +138,10 @@ def read_bytes(path: Path, field: str, *, is_watched: bool = False) -> bytes:
     except (OSError, ValueError) as error:  # a path with a NUL is a ValueError
         reason = error.strerror if isinstance(error, OSError) else error
         raise InvalidArgument(field, f"{name} cannot be read: {reason}") from None
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
 def name_of(path: Path) -> str:

@@ -22,6 +22,8 @@ from serving.watched import Watched
 
 log = logging.getLogger(__name__)
 
+PATIENCE = 0.1
+"""Seconds that handshakes wait for files that changed, while the proof needs threads that they hold."""
 USABLE = "use a server's certificate with an RSA key, or an EC key on P-256 or P-384"
 
 
@@ -116,7 +118,7 @@ class TlsFiles:
 
 def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
     """Credentials that follow the files; raises InvalidArgument if they cannot be used now."""
-    watched = Watched(files.paths, lambda: _Served(files.read()))
+    watched = Watched(files.paths, lambda: _Served(files.read()), PATIENCE)
     given = watched.current()
 
     def fetch() -> grpc.ServerCertificateConfiguration | None:
@@ -144,7 +146,7 @@ class _Served:
 
     def log_expiry(self) -> None:
         """Log each file that has expired since it was read, once."""
-        now = time.time()
+        now = tls_proof.now()
         for path in [path for path, ends in self._expiries.items() if ends <= now]:
             if ends := self._expiries.pop(path, None):
                 log.error(
@@ -171,7 +173,7 @@ def _check_authorities(path: Path, authorities: bytes, certificate: bytes, key: 
 
 def _check_validity(field: str, path: Path, certificates: Sequence[tls_proof.Certificate]) -> None:
     """Raise InvalidArgument if none of the certificates is valid now."""
-    now = time.time()
+    now = tls_proof.now()
     if any(one.begins <= now < one.ends for one in certificates):
         return
     last = max(certificates, key=lambda one: one.ends)

@@ -57,6 +57,11 @@ class Certificate:
         return cls(tuple(name.replace("*", "any") for name in names), begins, ends)
 
 
+def now() -> float:
+    """The time of day, by which certificates are valid, in seconds as of time.time()."""
+    return time.time()
+
+
 def certificates_in(pem: bytes) -> list[str]:
     """The certificates of a PEM file, without the text between them."""
     return [match[0].decode("ascii", "replace") for match in _CERTIFICATE.finditer(pem)]
@@ -117,8 +122,8 @@ def prove(key: bytes, pem: bytes, name: str) -> None:
     Raises:
         Unusable: gRPC cannot load them, or the handshake fails.
     """
-    chain, now = certificates_in(pem), time.time()
-    valid = [one for one, about in authorities(trusting(chain)) if about.ends > now]
+    chain = certificates_in(pem)
+    valid = [one for one, about in authorities(trusting(chain)) if about.ends > now()]
     trusted = grpc.ssl_channel_credentials("\n".join([chain[0], *valid]).encode())
     options = [
         ("grpc.ssl_target_name_override", name or "localhost"),

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from serving.errors import MakemoreError
 from serving.quoting import printable
@@ -17,8 +17,6 @@ T = TypeVar("T")
 Signature = list[tuple[int, int, int] | None]
 RETRY = 5.0
 """Seconds after which what could not be used is tried again, since what was wrong may have passed."""
-PATIENCE: Final = 2.0
-"""Seconds that whoever asks for a value waits for a new one to be made."""
 
 
 class Watched(Generic[T]):
@@ -30,14 +28,16 @@ class Watched(Generic[T]):
     Args:
         paths: of the files; links are followed, so that a link may be turned to new files.
         make: reads them; raises MakemoreError or OSError.
+        patience: seconds that whoever asks for the value waits for a new one.
 
     Raises:
         MakemoreError, OSError: as `make`, which is called once at the start.
     """
 
-    def __init__(self, paths: Sequence[Path], make: Callable[[], T]) -> None:
+    def __init__(self, paths: Sequence[Path], make: Callable[[], T], patience: float = 2.0) -> None:
         self._paths = paths
         self._make = make
+        self._patience = patience
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._signature = self._look()
@@ -67,7 +67,7 @@ class Watched(Generic[T]):
         except RuntimeError:  # the machine has no more threads: tried again next time
             return
         self._signature, self._thread = signature, thread
-        thread.join(PATIENCE)
+        thread.join(self._patience)
 
     def _remake(self, is_news: bool) -> None:
         names = printable(", ".join(map(str, self._paths)))

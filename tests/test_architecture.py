@@ -99,7 +99,7 @@ def test_a_file_has_at_most_500_lines(path: Path) -> None:
 
 
 def test_nothing_is_measured_by_the_time_of_day() -> None:
-    """Which an operator, or a time server, may set back."""
+    """Which an operator, or a time server, may set back. The validity of certificates is a time of day."""
     wall_clocks = {
         ("time", "time"),
         ("datetime", "now"),
@@ -116,7 +116,7 @@ def test_nothing_is_measured_by_the_time_of_day() -> None:
         and (node.value.id, node.attr) in wall_clocks
     }
     assert len(files) > 50
-    assert found == set()
+    assert found == {"serving/tls_proof.py"}
 
 
 @pytest.mark.parametrize("command", ["generate", "score", "next", "top", "health"])

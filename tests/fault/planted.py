@@ -5,7 +5,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from serving.engine.admission import Admission
 from serving.engine.engine import Engine
 from serving.engine.job import Job
 from serving.host import Host
+from serving.listening import claimed
 from serving.observe import writing
 from serving.observe.writing import LineWriter
 from serving.options import server_options
@@ -198,6 +200,17 @@ def sharing() -> None:
         return server_options(True)
 
     server.server_options = wrong  # type: ignore[attr-defined]
+    server.claimed = lambda field, address, is_shared: claimed(field, address, True)  # type: ignore[attr-defined]
+
+
+def partial() -> None:
+    """One of several addresses is enough to serve."""
+
+    @contextmanager
+    def wrong(field: str, address: str, is_shared: bool) -> Iterator[list[str]]:
+        yield [address]
+
+    server.claimed = wrong  # type: ignore[attr-defined]
 
 
 def unbounded() -> None:
@@ -215,7 +228,7 @@ BUGS: dict[str, Callable[[], object]] = {
     for bug in (
         *(mixed_up, hasty, endless_load, blind, forgetful),
         *(hang, crash, deaf_hang, deaf_crash, impatient),
-        *(time_of_day, loud, littering, sharing),
+        *(time_of_day, loud, littering, sharing, partial),
         *(deaf_to_leaving, leaky, holding, open_door, unbounded, unsliced),
     )
 }

@@ -30,27 +30,36 @@ needs_faketime = pytest.mark.skipif(not FAKETIME, reason="libfaketime is not ins
 # --- ports
 
 
-def contended(repository: Path, command: Sequence[str] = SERVE) -> None:
-    """A second server wants the port that the first one has."""
+def contended(repository: Path, command: Sequence[str] = SERVE, host: str = "127.0.0.1") -> None:
+    """A second server wants the port that the first one has, at a host that may have other addresses, too."""
     with serving(repository, command=command) as (process, address), Load(address) as load:
         load.wait_for(20)
-        second = [*command, "--repository", str(repository), "--listen", address]
+        wanted = address.replace("127.0.0.1", host)
+        second = [*command, "--repository", str(repository), "--listen", wanted]
         told = subprocess.run(second, capture_output=True, text=True, timeout=30)
         load.wait_for(20)
         assert process.poll() is None
     assert told.returncode == 1
-    assert f"cannot listen on {address}: the port is in use" in told.stderr.splitlines()[-1]
+    assert f"cannot listen on {wanted}: " in told.stderr.splitlines()[-1]
+    assert "in use" in told.stderr.splitlines()[-1]
     assert load.failures == {}
 
 
-def test_a_port_in_use_is_named_and_who_has_it_loses_no_call(one_version: Path) -> None:
-    contended(one_version)
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_port_in_use_is_named_and_who_has_it_loses_no_call(one_version: Path, host: str) -> None:
+    contended(one_version, host=host)
 
 
 @pytest.mark.fault
 def test_a_second_server_that_takes_half_the_calls_is_found(one_version: Path) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         contended(one_version, planted("sharing", "serve"))
+
+
+@pytest.mark.fault
+def test_a_second_server_that_takes_one_of_two_addresses_is_found(one_version: Path) -> None:
+    with pytest.raises(subprocess.TimeoutExpired):
+        contended(one_version, planted("partial", "serve"), "localhost")
 
 
 # --- clocks

@@ -1,6 +1,7 @@
 import pytest
 
 from serving.addresses import check_target, is_local, is_loopback, split, unix_path
+from serving.client import Client
 from serving.errors import InvalidArgument
 
 
@@ -145,6 +146,14 @@ def test_a_target_without_a_possible_port_is_refused_by_name(address: str, reaso
     assert caught.value.field == "address"
     assert reason in caught.value.description
     assert "\n" not in str(caught.value)
+
+
+def test_a_client_does_not_connect_to_another_port() -> None:
+    """gRPC takes ports modulo 65,536."""
+    with pytest.raises(
+        InvalidArgument, match=r"address: '127\.0\.0\.1:99999' has the port '99999'"
+    ):
+        Client("127.0.0.1:99999")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 
 from serving.errors import InvalidArgument
+from serving.text_files import BOM
 from serving.tokens import Tokens, read
+from tests.serving.test_tls import spoil
 
 ALICE, BOB, OLD = "a" * 32, "b-._~+/=" * 4, "old" * 8
 
@@ -39,6 +41,29 @@ def test_a_token_that_is_taken_out_is_taken_no_more(path: Path) -> None:
     tokens = Tokens(path)
     path.write_text(f"alice {OLD}\n")
     assert [tokens.name_of(t) for t in (ALICE, BOB, OLD)] == [None, None, "alice"]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", [b"", BOM])
+def test_the_tokens_are_the_same_whichever_editor_saved_them(
+    path: Path, mark: bytes, end: str
+) -> None:
+    expected = read(path)
+    path.write_bytes(mark + path.read_text().replace("\n", end).encode())
+    assert read(path) == expected
+
+
+@pytest.mark.parametrize("fault", ["a pipe", "a folder", "a device", "huge"])
+def test_what_becomes_of_the_file_leaves_the_tokens_and_holds_nobody_up(
+    path: Path, fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    tokens = Tokens(path)
+    path.unlink()
+    spoil(path, fault)
+    assert tokens.name_of(ALICE) == "alice"
+    assert "what was there before stays" in caplog.text
+    with pytest.raises(InvalidArgument, match=r"not a regular file|folder|more than"):
+        read(path)
 
 
 @pytest.mark.parametrize(

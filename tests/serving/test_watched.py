@@ -1,6 +1,7 @@
 import logging
 import math
 import os
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,7 +9,10 @@ import pytest
 
 from serving import watched as watched_module
 from serving.errors import InvalidArgument
+from serving.text_files import read_bytes
 from serving.watched import Watched
+from tests.serving.process import wait_until
+from tests.serving.test_tls import spoil
 
 
 @pytest.fixture
@@ -95,3 +99,42 @@ def test_a_file_that_others_may_read_from_now_on_is_read(path: Path) -> None:
     path.chmod(0o600)
     watched.current()
     assert calls == [1, 1]
+
+
+def test_nobody_waits_longer_than_is_allowed_for_a_new_value(path: Path) -> None:
+    may_go_on, calls = threading.Event(), []
+
+    def slow() -> int:
+        calls.append(path.read_text())
+        if len(calls) > 1:
+            assert may_go_on.wait(60)
+        return number(path)
+
+    watched = Watched([path], slow, patience=0.01)
+    path.write_text("2")
+    assert [watched.current() for _ in range(3)] == [1, 1, 1]
+    assert calls == ["1", "2"]  # one at a time is made
+    may_go_on.set()
+    wait_until(lambda: watched.current() == 2)
+
+
+def test_a_machine_without_threads_leaves_the_old_value_for_now(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = Watched([path], lambda: number(path))
+    path.write_text("2")
+    with monkeypatch.context() as without:
+
+        def fail(self: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        without.setattr(threading.Thread, "start", fail)
+        assert watched.current() == 1
+    assert watched.current() == 2
+
+
+@pytest.mark.parametrize("fault", ["a pipe", "a folder", "a device", "huge"])
+def test_nothing_but_a_file_of_some_size_is_read(tmp_path: Path, fault: str) -> None:
+    spoil(tmp_path / "spoilt", fault)
+    with pytest.raises(InvalidArgument, match=r"not a regular file|folder|more than 1,048,576"):
+        read_bytes(tmp_path / "spoilt", "x", is_watched=True)
