@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from hashlib import sha256
 
 import numpy as np
 
@@ -25,6 +26,7 @@ class Standing:
 
     Attributes:
         part: what it was measured on.
+        strings: SHA-256 of the part's strings.
         per_character: NLL in nats a character.
         per_string: NLL in nats a string.
         interval: where the mean NLL a string lies with 95 % confidence.
@@ -34,6 +36,7 @@ class Standing:
     name: str
     architecture: str
     part: str
+    strings: str
     per_character: float
     per_string: float
     interval: tuple[float, float]
@@ -55,6 +58,7 @@ def standing(run: Run) -> Standing:
         name=shown(str(run.path)),
         architecture=run.config.architecture,
         part=name,
+        strings=sha256("\n".join(sorted(dataset.parts[name])).encode()).hexdigest(),
         per_character=float(nlls.sum() / part.characters),
         per_string=float(nlls.mean()),
         interval=bootstrap(nlls),
@@ -101,4 +105,6 @@ def table(standings: list[Standing]) -> list[str]:
         f"{f'{s.seconds:,.0f} s':>9}{s.speed[1]:>12,.0f}{s.speed[64]:>11,.0f}"
         for s in sorted(standings, key=lambda s: s.per_character)
     ]
+    if len({standing.strings for standing in standings}) > 1:
+        rows.append("The runs were measured on different strings: their NLLs cannot be compared.")
     return [head, *rows]

@@ -8,6 +8,7 @@ metrics.jsonl    one JSON object an evaluation
 updates.jsonl    one JSON object a look at an update
 """
 
+import io
 import json
 import shutil
 from collections.abc import Mapping
@@ -128,7 +129,9 @@ class Run:
             "architecture": self.config.architecture,
             "alphabet": list(self.config.alphabet),
         }
-        files.write_atomically(path, lambda file: torch.save({**mark, **content}, file))
+        buffer = io.BytesIO()  # torch hides why a file could not be written
+        torch.save({**mark, **content}, buffer)
+        files.write_atomically(path, lambda file: file.write(buffer.getbuffer()))
 
     def load(self, path: Path, model: CharModel) -> dict[str, Any]:
         """A checkpoint of this run; raises RunError if it is not one, or is damaged."""

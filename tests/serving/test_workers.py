@@ -24,7 +24,7 @@ from serving.server import AT_ONCE
 from serving.workers import serve
 from tests.conftest import COMMITTED
 from tests.serving.observe.asking import page
-from tests.serving.process import SERVE, WORKER, children, serving
+from tests.serving.process import SERVE, WORKER, children, serving, wait_until
 from tests.serving.test_listening import needs_ipv6
 
 
@@ -61,10 +61,7 @@ def test_workers_do_not_outlive_a_parent_that_was_killed() -> None:
     with serving(COMMITTED, "--workers", "2") as (process, _):
         workers = workers_of(process)
         process.kill()
-        deadline = time.monotonic() + 20
-        while any(Path(f"/proc/{pid}").exists() for pid in workers):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -154,9 +151,11 @@ def test_a_signal_to_all_of_them_at_once_is_one_to_stop(tmp_path: Path) -> None:
     assert "at once" not in log.read_text()
 
 
-def test_a_second_signal_ends_all_at_once() -> None:
-    with serving(COMMITTED, "--workers", "2", "--lame-duck", "60") as (process, _):
+def test_a_second_signal_ends_all_at_once(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    flags = ("--workers", "2", "--lame-duck", "60")
+    with log.open("w") as stderr, serving(COMMITTED, *flags, stderr=stderr) as (process, _):
         process.send_signal(signal.SIGTERM)
-        time.sleep(0.3)
+        wait_until(lambda: "stopping" in log.read_text())
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == AT_ONCE

@@ -10,6 +10,7 @@ import click
 import pytest
 from click import ClickException
 from click.testing import CliRunner, Result
+from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from serving.cli import main
@@ -27,6 +28,12 @@ SMALL = ["--steps", "4", "--evaluate-every", "2", "--hidden", "8", "--embedding"
 @pytest.fixture(autouse=True)
 def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the pictures of reports, which take longer than the trainings here, to test_report."""
+    monkeypatch.setattr(Figure, "savefig", lambda self, file, **settings: None)
 
 
 def makemore(*arguments: str | Path, **environment: str) -> Result:

@@ -1,13 +1,19 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from serving.cli import main
+from trainer import terminal
 from trainer.compare import bootstrap
 from trainer.data.batches import Part
+from trainer.data.dataset import DataConfig
+from trainer.data.split import Shares
 from trainer.evaluate import evaluate, string_nlls
 from trainer.lr_find import propose
 from trainer.run import Run
+from trainer.train import new_run, train
 
 
 def test_string_nlls_add_up_to_the_score(runs: dict[str, Run]) -> None:
@@ -33,6 +39,22 @@ def test_the_leaderboard_has_the_best_first(runs: dict[str, Run]) -> None:
     scores = [float(line.split()[2]) for line in lines[1:4]]
     assert scores == sorted(scores)
     assert "characters a second" in result.output
+    assert "cannot be compared" not in result.output
+
+
+def test_runs_of_one_name_are_told_apart_and_other_data_are_pointed_out(
+    tmp_path: Path, names: Path, runs: dict[str, Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "bigram"
+    run, dataset = new_run(path, "bigram", DataConfig(names, Shares(70, 10, 20)), {}, {})
+    assert train(run, dataset, resume=False, is_terminal=False)
+    drawn: list[str] = []
+    monkeypatch.setattr(terminal, "scatter", lambda points, *_, **__: drawn.extend(points) or "")
+    both = [str(path), str(runs["bigram"].path)]
+    result = CliRunner().invoke(main, ["compare", *both])
+    assert result.exit_code == 0, result.output
+    assert sorted(drawn) == sorted(both)
+    assert "measured on different strings: their NLLs cannot be compared" in result.output
 
 
 def test_the_rate_proposed_is_below_the_one_of_the_least_loss() -> None:

@@ -15,7 +15,7 @@ def test_a_training_killed_at_any_point_of_writing_goes_on_to_the_same_weights(
         [sys.executable, "-m", "tests.trainer.killing", str(tmp_path), str(names), "100"],
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -252,6 +253,19 @@ def test_what_is_kept_is_the_average_of_the_weights(runs: dict[str, Run]) -> Non
         trail.append(model)
     for ours, theirs in zip(training.averaged.parameters(), expected, strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+def test_a_checkpoint_that_cannot_be_written_is_one_clear_line(tmp_path: Path, names: Path) -> None:
+    run, _ = started(tmp_path / "run", names)
+    training = Training(run.config.build_model(), run.config.training)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(RunError, match=r"cannot write .*last\.pt: File too large"):
+            run.save(run.last, training.state_dict())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert sorted(path.name for path in run.path.iterdir()) == ["config.json", "data"]
 
 
 def test_a_run_killed_while_it_writes_can_be_resumed(tmp_path: Path, names: Path) -> None:

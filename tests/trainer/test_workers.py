@@ -23,7 +23,7 @@ FLAGS = [
 def trained(names: Path, path: Path, *launcher: str) -> Run:
     command = [*launcher, "train", "--data", str(names), "--run", str(path), *FLAGS]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=110, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, env=environment)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("the run is in") == 1
     return Run.open(path)

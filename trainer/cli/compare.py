@@ -15,7 +15,12 @@ def command(runs: tuple[Path, ...]) -> None:
     """Print the leaderboard of RUNS, and draw quality against speed."""
     standings = [standing(run) for run in map(Run.open, runs)]
     click.echo("\n".join(table(standings)))
-    points = {s.name.rpartition("/")[2]: (s.speed[64], s.per_character) for s in standings}
+    labels = [s.name.rpartition("/")[2] for s in standings]
+    if len(set(labels)) < len(labels):  # runs of the same name in different folders
+        labels = [s.name for s in standings]
+    points = {
+        label: (s.speed[64], s.per_character) for label, s in zip(labels, standings, strict=True)
+    }
     click.echo()
     title = "NLL a character (lower is better) by characters a second, 64 rows"
     click.echo(terminal.scatter(points, title, is_log=True))

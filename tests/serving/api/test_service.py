@@ -3,7 +3,6 @@
 import random
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from serving.errors import DeadlineExceeded, Exhausted, InvalidArgument, NotFoun
 from serving.host import Host
 from serving.repository import load_version
 from serving.testing import running
+from tests.serving.process import wait_until
 from trainer.models import MODELS
 
 
@@ -170,13 +170,6 @@ def test_a_cancelled_call_frees_its_rows(repository: Path) -> None:
             assert call.cancel()
             wait_until(lambda: sum(engine.figures().rows) == 0)
         assert engine.beats < 500
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
 
 
 def test_bytes_that_are_no_message_are_an_invalid_argument(address: str) -> None:

@@ -25,6 +25,7 @@ from serving.engine.sampling import SamplingParameters
 from serving.engine.stepping import States
 from serving.engine.timed import SPANS, StepClock, TimedSession
 from serving.testing import FakeSession
+from tests.serving.process import wait_until
 
 
 class Breaking(FakeSession):
@@ -51,10 +52,9 @@ def draw(n: int, **more: object) -> Draw:
 
 def settled(engine: Engine, jobs: int) -> Counter[Key]:
     """The counts once so many jobs have ended."""
-    end = time.monotonic() + 20
-    while sum(n for key, n in engine.ledger.counts().items() if key[0] == JOBS) < jobs:
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    wait_until(
+        lambda: sum(n for key, n in engine.ledger.counts().items() if key[0] == JOBS) >= jobs
+    )
     return engine.ledger.counts()
 
 

@@ -1,7 +1,6 @@
 """Each call is seen: by its method, by how it ends, and by an identifier that goes back."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -21,6 +20,7 @@ from serving.observe.metrics import Metrics
 from serving.observe.notes import request_id
 from tests.conftest import COMMITTED, host_of
 from tests.serving.observe.asking import Scrape, observed
+from tests.serving.process import wait_until
 
 Handler = Callable[[bytes, Any], Any]
 
@@ -208,6 +208,4 @@ def test_streams_give_the_identifier_back_too() -> None:
             call = stub.StreamGenerate(asked)
             assert sum(len(message.samples) for message in call) == 3
             assert any(key == HEADER and value for key, value in call.trailing_metadata())
-        end = time.monotonic() + 10
-        while Scrape(address).total("makemore_calls_in_flight"):
-            assert time.monotonic() < end
+        wait_until(lambda: not Scrape(address).total("makemore_calls_in_flight"))

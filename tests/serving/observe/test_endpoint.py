@@ -87,7 +87,7 @@ def answering() -> int:
 def test_those_who_send_or_read_a_byte_at_a_time_are_gone_after_a_time(
     sent: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(endpoint_module, "PATIENCE", 1.0)
+    monkeypatch.setattr(endpoint_module, "PATIENCE", 3.0)
     endpoint = Endpoint("127.0.0.1:0", CollectorRegistry(), {"/x": lambda: "x" * 2**24})
     endpoint.start()
     with ExitStack() as stack:

@@ -1,7 +1,6 @@
 """What a server tells of itself is what it has done."""
 
 import asyncio
-import time
 
 import pytest
 
@@ -11,17 +10,15 @@ from serving.observe.definitions import ALL, PREFIX
 from serving.observe.metrics import Metrics
 from tests.conftest import COMMITTED, host_of
 from tests.serving.observe.asking import Scrape, observed
+from tests.serving.process import wait_until
 
 GENERATE = "makemore.v1.GenerationService/Generate"
 
 
 def settled(address: str) -> Scrape:
     """A look once no job is under way."""
-    end = time.monotonic() + 20
-    while (scrape := Scrape(address)).total("makemore_queue_jobs"):
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    return scrape
+    wait_until(lambda: not Scrape(address).total("makemore_queue_jobs"))
+    return Scrape(address)
 
 
 def test_every_metric_is_there_before_anything_has_happened_and_no_other() -> None:
