@@ -1,9 +1,13 @@
 """Signals that are handled in a thread of their own, whatever the main thread waits for."""
 
+import math
 import os
+import select
 import signal
 import threading
+import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -25,7 +29,8 @@ class SignalThread:
         self._numbers = frozenset(numbers)
         self._before: dict[int, Any] = {}
         self._wakeup = self._output = -1
-        self._timers: list[threading.Timer] = []
+        self._due = math.inf
+        self._act: Callable[[], object]
 
     def __enter__(self) -> Self:
         ours, self._output = os.pipe()
@@ -45,22 +50,29 @@ class SignalThread:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(self._wakeup)
-        os.close(self._output)
-        for timer in self._timers:
-            timer.cancel()
+        os.close(self._output)  # which ends the thread
 
     def after(self, seconds: float, act: Callable[[], object]) -> None:
-        """Call a function unless this is over by then; no thread and no event loop can hold it up."""
-        timer = threading.Timer(seconds, act)
-        timer.daemon = True
-        self._timers.append(timer)
-        timer.start()
+        """Have the thread call a function, unless this is over by then; it replaces one that is due."""
+        self._act = act
+        self._due = time.monotonic() + seconds  # last, since the thread may look in between
+        with suppress(BlockingIOError):  # the thread has much to read already
+            os.write(self._output, b"\0")  # which is no signal, and has the thread look at the time
 
     def _run(self, ours: int) -> None:
         with open(ours, "rb", buffering=0) as numbers:
-            while number := numbers.read(1):
-                if number[0] in self._numbers:
-                    self._handle(number[0])
+            poll = select.poll()
+            poll.register(numbers, select.POLLIN)
+            while True:
+                left = self._due - time.monotonic()
+                if left <= 0:
+                    self._due = math.inf
+                    self._act()
+                elif poll.poll(None if left == math.inf else math.ceil(1e3 * left)):
+                    if not (number := numbers.read(1)):
+                        return
+                    if number[0] in self._numbers:
+                        self._handle(number[0])
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:

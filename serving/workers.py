@@ -113,7 +113,7 @@ class Forwarding(SignalThread):
         super().__init__(self._note, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
         self.is_stopping = False
         self._processes = processes
-        self._seconds = config.lame_duck + config.grace + 2 * LAST_SECONDS
+        self._seconds = config.lame_duck + config.grace + LAST_SECONDS + 2  # after their own bound
         self._lock = threading.Lock()
 
     def stop(self, number: int) -> bool:

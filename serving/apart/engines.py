@@ -251,7 +251,9 @@ class RemoteEngines(asyncio.BufferedProtocol):
         """See asyncio.BaseProtocol."""
         self._over.set()
         if not self._is_stopping:
-            log.critical("the engines' process ended with status %d", self._status())
+            status = self._status()
+            how = f"with status {status}" if status >= 0 else f"by signal {-status}"
+            log.critical("the engines' process ended %s", how)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """See asyncio.BufferedProtocol."""

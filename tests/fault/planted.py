@@ -13,12 +13,14 @@ from typing import Any
 from serving import repository, server
 from serving.apart import engines
 from serving.apart import main as apart
+from serving.apart.engines import RemoteEngines
 from serving.apart.remote import RemoteEngine
 from serving.api import intake, loop_time, transport
 from serving.cli import main
 from serving.engine.admission import Admission
 from serving.engine.engine import Engine
 from serving.engine.job import Job
+from serving.errors import ServingError
 from serving.host import Host
 from serving.listening import claimed
 from serving.observe import writing
@@ -193,6 +195,13 @@ def forgetful() -> None:
     repository.Repository._irreplaceable = lambda self, versions: {}  # type: ignore[method-assign]
 
 
+def blaming() -> None:
+    """Calls are taken for the cause when the process of engines is killed from outside."""
+    RemoteEngines.cause_of_death = (  # type: ignore[method-assign]
+        lambda self: ServingError("the model failed")
+    )
+
+
 def sharing() -> None:
     """A port is shared with whoever wants it too."""
 
@@ -228,17 +237,19 @@ BUGS: dict[str, Callable[[], object]] = {
     for bug in (
         *(mixed_up, hasty, endless_load, blind, forgetful),
         *(hang, crash, deaf_hang, deaf_crash, impatient),
-        *(time_of_day, loud, littering, sharing, partial),
+        *(time_of_day, loud, littering, blaming, sharing, partial),
         *(deaf_to_leaving, leaky, holding, open_door, unbounded, unsliced),
     )
 }
 
 if __name__ == "__main__":
     bug = sys.argv.pop(1)
-    BUGS[bug]()
     if sys.argv[1] == ENGINES:  # the engines' process has the same bug
-        del sys.argv[1]
+        _, os.environ["PLANTED"] = sys.argv.pop(1), sys.argv.pop(1)
+        BUGS[bug]()
         apart.main()
     else:
-        engines.PROGRAM = ("-m", "tests.fault.planted", bug, ENGINES)
+        BUGS[bug]()
+        planted = os.environ.get("PLANTED", "")  # which that process does not inherit
+        engines.PROGRAM = ("-m", "tests.fault.planted", bug, ENGINES, planted)
         main()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 SERVE = [sys.executable, "-m", "serving", "serve"]
-ENGINES = "serving.apart.main"
+ENGINES = ("serving.apart.main", "tests.fault.planted")
 WORKER = "spawn_main"
 RELOADING = ("--reload-interval", "0.05")
 
@@ -45,17 +45,17 @@ def serving(
             process.kill()
 
 
-def children(pid: int, program: str) -> list[int]:
-    """The processes that a process has started with this in their command lines."""
+def children(pid: int, *programs: str) -> list[int]:
+    """The processes that a process has started with one of these in their command lines."""
     found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    lines = {int(child): Path(f"/proc/{child}/cmdline").read_bytes() for child in found}
-    return [child for child, line in lines.items() if program.encode() in line]
+    lines = {int(child): Path(f"/proc/{child}/cmdline").read_text() for child in found}
+    return [child for child, line in lines.items() if any(name in line for name in programs)]
 
 
 def engines_of(pid: int) -> int:
     """The process of a server's engines, once it is there."""
-    wait_until(lambda: bool(children(pid, ENGINES)))
-    return children(pid, ENGINES)[0]
+    wait_until(lambda: bool(children(pid, *ENGINES)))
+    return children(pid, *ENGINES)[0]
 
 
 def state_of(stat: Path) -> str:

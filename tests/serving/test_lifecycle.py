@@ -7,10 +7,12 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from serving.client import Client
 from serving.server import AT_ONCE, FAILED
 from tests.conftest import COMMITTED
 from tests.serving.certificates import Authority
@@ -114,7 +116,7 @@ def many(tmp_path: Path) -> Path:
     ],
 )
 def test_a_server_that_is_stopped_while_models_load_ends_without_a_traceback(
-    many: Path, tmp_path_factory: pytest.TempPathFactory, flags: tuple[str, ...], number: int
+    many: Path, flags: tuple[str, ...], number: int
 ) -> None:
     command = [*SERVE, "--repository", str(many), "--listen", "127.0.0.1:0", *flags]
     command += ["--metrics-listen", f"127.0.0.1:{free_port()}"]
@@ -127,6 +129,29 @@ def test_a_server_that_is_stopped_while_models_load_ends_without_a_traceback(
         assert process.wait(60) == 0
     assert "stopping: calls under way" in told
     assert "Traceback" not in told
+
+
+def test_a_signal_to_reload_while_models_load_does_no_harm_and_is_obeyed(many: Path) -> None:
+    flags = ["--reload-interval", "0", "--metrics-listen", "127.0.0.1:0"]
+    command = [*SERVE, "--repository", str(many), "--listen", "127.0.0.1:0", *flags]
+    with (
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process,
+        ExitStack() as stack,
+    ):
+        stack.callback(process.kill)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert "metrics on" in process.stderr.readline()
+        publish(many, model_bytes(manifest("a")), "a")  # whose name was passed already
+        process.send_signal(signal.SIGHUP)
+        line = process.stdout.readline()
+        assert " on 127.0.0.1:" in line
+        with Client(line.split()[-1]) as client:
+            wait_until(lambda: "models/a@1" in [model.name for model in client.list_models()])
+        process.terminate()
+        assert process.wait(30) == 0
 
 
 def free_port() -> int:

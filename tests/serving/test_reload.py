@@ -19,8 +19,7 @@ from serving.errors import NotFound
 from serving.reload import Reloader
 from serving.testing import running
 from tests.serving.graphs import manifest, model_bytes, publish
-from tests.serving.process import serving, wait_until
-from tests.serving.test_workers import workers_of
+from tests.serving.process import WORKER, children, serving, wait_until
 
 
 def test_it_is_looked_at_again_whatever_happened_the_last_time() -> None:
@@ -85,14 +84,14 @@ def test_every_worker_reloads_at_a_signal(tmp_path: Path) -> None:
     publish(tmp_path, model_bytes())
     flags = ("--reload-interval", "0", "--workers", "2")
     with serving(tmp_path, *flags) as (process, address):
-        workers = workers_of(process)
+        workers = children(process.pid, WORKER)
         publish(tmp_path, model_bytes(), version=2)
         process.send_signal(signal.SIGHUP)
         clients = [Client(address) for _ in range(8)]  # the kernel gives each to either
         wait_until(lambda: all(version_of(client) == 2 for client in clients))
         for client in clients:
             client.close()
-        assert workers_of(process) == workers
+        assert children(process.pid, WORKER) == workers
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
 

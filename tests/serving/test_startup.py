@@ -71,14 +71,19 @@ def descriptors() -> Iterator[list[int]]:
         os.close(descriptor)
 
 
+def fill(descriptor: int) -> None:
+    """Write and write."""
+    while os.write(descriptor, b"x" * 4096):
+        pass
+
+
 def test_a_full_pipe_is_not_waited_for_but_by_those_who_share_it(descriptors: list[int]) -> None:
     ours, theirs = os.pipe()
     shared = os.dup(theirs)
     descriptors += [ours, theirs, shared]
     make_nonblocking(theirs)
     with pytest.raises(BlockingIOError):
-        while os.write(theirs, b"x" * 4096):
-            pass
+        fill(theirs)
     assert os.get_blocking(shared)
 
 
@@ -88,8 +93,7 @@ def test_a_full_socket_is_not_waited_for() -> None:
     with ours, theirs:
         make_nonblocking(theirs.fileno())
         with pytest.raises(BlockingIOError):
-            while os.write(theirs.fileno(), b"x" * 4096):
-                pass
+            fill(theirs.fileno())
 
 
 def test_a_file_stays_as_it_was_opened(tmp_path: Path) -> None:
