@@ -30,7 +30,7 @@ def memory_total(root: Path = ROOT, membership: Path = MEMBERSHIP) -> int:
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     try:
         folder = root / _own(membership.read_text(encoding="ascii"))
-        return min(machine, int((folder / "memory.max").read_text()))
+        return min(machine, int((folder / "memory.max").read_text(encoding="ascii")))
     except (OSError, ValueError):
         return machine
 

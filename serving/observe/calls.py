@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 HEADER: Final = "x-request-id"
 WELL_FORMED: Final = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}", re.ASCII)
 
+DEADLINE_MARGIN: Final = 0.1
+"""Seconds by which a client's own timer, which cancels the call, may be ahead of ours."""
+
 _START: Final = secrets.token_hex(6)
 _NUMBERS: Final = count(1)
 _access = structlog.stdlib.get_logger("serving.access")
@@ -146,6 +149,6 @@ def code_of(context: Context, error: BaseException | None) -> str:
         return code.name
     if isinstance(error, CancelledError | GeneratorExit):
         remaining = context.time_remaining()
-        is_late = remaining is not None and remaining <= 0
+        is_late = remaining is not None and remaining <= DEADLINE_MARGIN
         return "DEADLINE_EXCEEDED" if is_late else "CANCELLED"
     return "OK" if error is None else "UNKNOWN"

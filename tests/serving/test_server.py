@@ -274,7 +274,7 @@ def test_the_command_names_what_is_wrong_in_one_line(tmp_path: Path) -> None:
                 ["--repository", str(COMMITTED), "--listen", in_use],
                 f"cannot listen on {in_use}: Addr",
             ),
-            (["--forbidden", str(COMMITTED / "names" / "2" / "model.onnx")], "is not UTF-8"),
+            (["--forbidden", str(COMMITTED / "names" / "2" / "model.onnx")], "not UTF-8"),
             (["--listen", "nowhere"], "'nowhere' is not host:port"),
             (["--repository", str(COMMITTED), "--default-model", "x"], "--default-model: there is"),
             (["--repository", str(COMMITTED), "--forbidden", str(letters)], "--forbidden: "),
