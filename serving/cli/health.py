@@ -10,7 +10,7 @@ from serving.errors import NotFound, ServingError, Unavailable
 
 
 @click.command("health")
-@click.option("--address", default=LISTEN, show_default=True, help="host:port of the server.")
+@click.option("--address", default=LISTEN, show_default=True, help="host:port or unix:path.")
 @click.option(
     "--service",
     default="",

@@ -43,7 +43,7 @@ SECURITY = (
     _file("--token-file", "File of the token to show."),
 )
 CALLING = (
-    click.option("--address", default=LISTEN, show_default=True, help="host:port of the server."),
+    click.option("--address", default=LISTEN, show_default=True, help="host:port or unix:path."),
     click.option(
         "--model", default="", help="names, names@2 or names@stable.  [default: the server's]"
     ),

@@ -101,7 +101,7 @@ class Expression:
         except InvalidArgument:
             raise
         except (re.error, Warning, OverflowError, ValueError) as error:
-            raise InvalidArgument("pattern", f"is no regular expression: {error}") from None
+            raise InvalidArgument("pattern", f"is not a regular expression: {error}") from None
         except RecursionError:
             raise TooComplex("pattern", "is nested too deeply") from None
 

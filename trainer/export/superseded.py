@@ -61,7 +61,7 @@ class Superseded:
         if self.is_comparable(manifest):
             return f"dev NLL {ours}, that of {self.name} is {theirs}"
         return (
-            f"dev NLL {ours}; that of {self.name} is {theirs}, but on other data "
+            f"dev NLL {ours}; that of {self.name} is {theirs}, but on another dev part "
             f"({_data(self.manifest)}, here {_data(manifest)}), so they cannot be compared"
         )
 
@@ -85,5 +85,6 @@ def _figure(manifest: Manifest) -> str:
 
 
 def _data(manifest: Manifest) -> str:
-    about = manifest.dataset
-    return f"{about.get('name', 'unknown')}, SHA-256 {str(about.get('sha256', 'unknown'))[:8]}"
+    about, scored = manifest.dataset, manifest.part_metrics("dev")
+    strings = f"{scored['strings']} strings of " if scored else ""
+    return f"{strings}{about.get('name', 'unknown')}, SHA-256 {str(about.get('sha256', 'unknown'))[:8]}"

@@ -117,7 +117,7 @@ def test_reading_a_pattern_takes_no_longer_than_it_may() -> None:
 
 
 def test_flags_that_exclude_each_other_are_refused() -> None:
-    with pytest.raises(InvalidArgument, match="is no regular expression"):
+    with pytest.raises(InvalidArgument, match="is not a regular expression"):
         Expression("(?a)(?u)x", ALPHABET)
 
 
