@@ -40,6 +40,7 @@ from serving.service_config import SERVICE_CONFIG
 TIMEOUT = 30.0
 MAX_TIMEOUT = 86400.0
 _NOT_CONNECTED = re.compile("failed to connect to all|connections to all backends failing")
+_TIMED_OUT = "Deadline Exceeded"  # grpc's text for a deadline that passed on this side
 _NOT_SERVING = "backend unhealthy"  # grpc's text for a server whose health says so
 
 _OF_THE_WAY = (Unavailable, DeadlineExceeded, UnexpectedStatus)
@@ -255,6 +256,8 @@ class Client:
                 if why := why_not_connected(str(error)):
                     return Unavailable(f"no connection to the server at {where}: {why}; {error}")
                 return NoServer(f"no server answers at {where}: {error}")
+        if str(error) == _TIMED_OUT:
+            error = DeadlineExceeded(f"no response within {self.timeout:g} s (timeout)")
         if self._proxy and isinstance(error, _OF_THE_WAY):
             error.args = (f"{error}; asked for {where}",)
         return error

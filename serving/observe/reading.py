@@ -127,7 +127,10 @@ def look_at(address: str, timeout: float) -> Look:
     try:
         page = fetched(host, port, timeout)
     except (OSError, HTTPException) as error:
-        raise NoServer(f"nothing tells metrics at {address}: {printable(str(error))}") from None
+        reason = printable(str(error))
+        raise NoServer(
+            f"no metrics at {address}: {reason}; start the server with --metrics-listen {address}"
+        ) from None
     try:
         look = Look.parse(page.decode(), time.monotonic())
     except ValueError:
