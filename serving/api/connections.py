@@ -1,7 +1,7 @@
-"""The connections that a server has accepted, found through the process's own file descriptors.
+"""Accepted connections of a server, found among the file descriptors of this process.
 
-gRPC for Python can neither list connections nor close one, and a client that reads nothing can be made to
-release what it holds only by closing its connection.
+gRPC for Python can neither list nor close connections, but closing the connection is the only way to free
+the responses that gRPC buffers for a client that reads nothing.
 """
 
 import errno
@@ -12,16 +12,16 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 
-DESCRIPTORS = "/dev/fd"
-"""Folder that names every open file descriptor of this process, on Linux and macOS."""
+DESCRIPTOR_DIRECTORY = "/dev/fd"
+"""Directory that lists the open file descriptors of this process, on Linux and macOS."""
 
 
-def accepted(port: int) -> Iterator[tuple[str, socket.socket]]:
-    """Yield the peer, as gRPC writes it, and a socket for each TCP connection to a local port.
+def accepted_sockets(port: int) -> Iterator[tuple[str, socket.socket]]:
+    """Yield the peer, in gRPC's form, and a socket for each TCP connection to a local port.
 
-    The sockets are duplicates, which are closed when the next one is asked for.
+    Each socket is a duplicate that is closed when the iteration continues.
     """
-    for name in sorted(os.listdir(DESCRIPTORS), key=int):
+    for name in sorted(os.listdir(DESCRIPTOR_DIRECTORY), key=int):
         with suppress(OSError), socket.socket(fileno=_duplicate(int(name))) as connection:
             if connection.family not in (socket.AF_INET, socket.AF_INET6):
                 continue
@@ -32,38 +32,38 @@ def accepted(port: int) -> Iterator[tuple[str, socket.socket]]:
 def close(port: int, peer: str) -> bool:
     """Close the connection of a peer such as `ipv4:10.1.2.3:5678`; False if there is none.
 
-    Shutting the socket down looks to gRPC as if the peer had hung up: it cancels the connection's calls
-    and frees what they hold.
+    gRPC handles the shutdown of the socket like a disconnect of the peer: it cancels the connection's calls
+    and frees their buffers.
     """
-    for found, connection in accepted(port):
+    for found, connection in accepted_sockets(port):
         if found == peer:
             connection.shutdown(socket.SHUT_RDWR)
             return True
     return False
 
 
-def close_excess(port: int, most: int) -> int:
-    """Close what connections an address has beyond `most`, mostly its newest; return how many."""
-    if len(os.listdir(DESCRIPTORS)) <= most:
+def close_excess(port: int, limit: int) -> int:
+    """Close the connections that an address has beyond `limit`, mostly its newest; return their number."""
+    if len(os.listdir(DESCRIPTOR_DIRECTORY)) <= limit:
         return 0
     counts: Counter[str] = Counter()
     closed = 0
-    for peer, connection in accepted(port):
+    for peer, connection in accepted_sockets(port):
         address = address_of(peer)
         counts[address] += 1
-        if counts[address] > most:
+        if counts[address] > limit:
             connection.shutdown(socket.SHUT_RDWR)
             closed += 1
     return closed
 
 
 def address_of(peer: str) -> str:
-    """Return a peer without its port: `ipv4:10.1.2.3` of `ipv4:10.1.2.3:5678`."""
+    """Return a peer without its port: `ipv4:10.1.2.3` for `ipv4:10.1.2.3:5678`."""
     return peer.rpartition(":")[0] if peer.startswith(("ipv4:", "ipv6:")) else peer
 
 
 def _duplicate(descriptor: int) -> int:
-    """Duplicate the descriptor of a socket; raises OSError for one of anything else."""
+    """Duplicate a socket's descriptor; raises OSError for any other descriptor."""
     if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
         raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK))
     return os.dup(descriptor)

@@ -1,7 +1,7 @@
-"""Event-loop time for the long work of calls: one slice at a time, callers in turn.
+"""Cooperative scheduling of long work on the event loop: one time slice at a time, clients in turn.
 
-Lists are checked and answers are built in the event loop, where everything else waits meanwhile. Calls that
-each yield now and then are not enough: 64 of them do 64 slices of work between two polls of the network.
+Lists are validated and responses are built on the event loop, where they delay everything else. It is not
+enough that each call yields now and then: 64 calls would do 64 slices of work between two network polls.
 """
 
 import asyncio
@@ -16,18 +16,18 @@ from serving.api.caller import caller
 Result = TypeVar("Result")
 
 SLICE, EVERY = 0.0005, 8
-"""Seconds of long work, for all calls together, in one of so many iterations of the event loop. A call takes
-many iterations, in each of which it would wait for a slice if every iteration had one; it is accepted in
-about four, one call after the other."""
+"""Length of a time slice in seconds, and the event-loop iterations per slice, of all calls together. A short
+call takes many iterations, about four to be accepted alone, and would wait for a slice in each of them if
+every iteration had one."""
 SMALL = 128
-"""Size of the work that is done at once: next to a slice it is nothing. A unit takes about a microsecond."""
+"""Size, in microseconds, up to which work is done immediately, since it is negligible next to a slice."""
 BYTES = 32
-"""Bytes of a request that are checked and encoded in about a microsecond."""
+"""Bytes of a request that are validated and encoded in about a microsecond."""
 
 
 @dataclass(eq=False)
 class Work:
-    """Steps that a call has yet to take, and the results of those that it took."""
+    """The remaining steps of a call's work, and the results of the steps already run."""
 
     steps: Iterator[Any]
     done: "asyncio.Future[None]"
@@ -35,71 +35,71 @@ class Work:
 
 
 class LoopTime:
-    """Runs long work in slices, callers in turn; belongs to one event loop.
+    """Runs long work in time slices, clients in turn; belongs to one event loop.
 
-    However many large calls there are, all others wait for one slice in EVERY iterations. A caller's calls
-    are finished one after the other: all of them together would hold the most memory, end at once, and be
-    followed by as many new ones at once.
+    However many large calls there are, they delay other calls by one slice in EVERY iterations. The calls of
+    one client are finished one after the other: run side by side, they would hold the most memory, all end
+    together, and be followed by as many new ones together.
 
     Args:
-        slice_: seconds of a slice.
+        slice_: length of a slice in seconds.
     """
 
     def __init__(self, slice_: float = SLICE) -> None:
         self._slice = slice_
         self._turns: OrderedDict[str, deque[Work]] = OrderedDict()
-        self._left = 0  # iterations until the next slice; 0 while nothing waits
+        self._iterations_left = 0  # iterations until the next slice; 0 while nothing waits
 
     async def run(self, steps: Iterable[Result], size: float) -> list[Result]:
-        """Exhaust an iterator whose every step is short; a call that is cancelled takes no more steps.
+        """Run an iterator of short steps to its end and return their results; cancellation stops it.
 
         Args:
-            steps: the work; what a step raises is raised here.
-            size: of all steps together, about their microseconds. Small work is done at once.
+            steps: the work; an exception of a step is raised here.
+            size: estimated microseconds of all steps together. Up to SMALL, they are run immediately.
         """
         if size <= SMALL:
             return list(steps)
         work = Work(iter(steps), asyncio.get_running_loop().create_future())
-        me = caller()
-        self._turns.setdefault(me, deque()).append(work)
+        client = caller()
+        self._turns.setdefault(client, deque()).append(work)
         self._schedule()
         try:
             await work.done
         finally:
-            self._discard(me, work)
+            self._discard(client, work)
         return work.results
 
     async def call(self, work: Callable[[], Result], size: float) -> Result:
-        """The result of work that is one step; see `run`."""
+        """Run work of a single step and return its result; see `run`."""
         (result,) = await self.run((work() for _ in range(1)), size)
         return result
 
     def _schedule(self) -> None:
-        if self._turns and not self._left:
-            self._left = EVERY
+        if self._turns and not self._iterations_left:
+            self._iterations_left = EVERY
             asyncio.get_running_loop().call_soon(self._iterate)
 
     def _iterate(self) -> None:
-        self._left -= 1
-        if self._left:
+        self._iterations_left -= 1
+        if self._iterations_left:
             asyncio.get_running_loop().call_soon(self._iterate)
             return
         if self._turns:
-            self._take_turn()
+            self._run_next()
         self._schedule()
 
-    def _take_turn(self) -> None:
-        """Run a slice of the next caller's first call."""
-        me, calls = self._turns.popitem(last=False)
+    def _run_next(self) -> None:
+        """Run a slice of the first call of the next client."""
+        client, calls = self._turns.popitem(last=False)
         work = calls[0]
-        self._take_on(work)
+        self._run_slice(work)
         if work.done.done():
             calls.popleft()
         if calls:
-            self._turns[me] = calls  # behind all others
+            self._turns[client] = calls  # behind all others
 
-    def _take_on(self, work: Work) -> None:
-        if work.done.done():  # its call is cancelled
+    def _run_slice(self, work: Work) -> None:
+        if work.done.done():  # its call was cancelled
             return
         end = time.perf_counter() + self._slice
         try:
@@ -111,10 +111,9 @@ class LoopTime:
         except Exception as error:
             work.done.set_exception(error)
 
-    def _discard(self, me: str, work: Work) -> None:
-        calls = self._turns.get(me, ())
-        if work in calls:
-            assert isinstance(calls, deque)
+    def _discard(self, client: str, work: Work) -> None:
+        calls = self._turns.get(client)
+        if calls and work in calls:
             calls.remove(work)
             if not calls:
-                del self._turns[me]
+                del self._turns[client]

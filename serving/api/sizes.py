@@ -1,4 +1,4 @@
-"""The bytes of an answer: upper bounds, known before any work is done for it, and parts put together."""
+"""Upper bounds on the size of a response, computed before any work for it, and its final assembly."""
 
 from collections.abc import Iterable
 from typing import Any, TypeVar
@@ -15,45 +15,45 @@ from serving.vocabulary import Vocabulary
 Response = TypeVar("Response", bound=Message)
 
 REST = 2**15
-"""Bytes of all fields that an answer has once: the longest settings among them."""
+"""Bytes of the fields that occur once in a response, with the longest possible settings."""
 SAMPLE = 64
-"""Bytes of a sample, a top string or a text's score beside its text or its characters."""
+"""Bytes of a sample, a top string or a text's score, without its text or the values per character."""
 DISTRIBUTION, CHARACTER = 8, 13
-"""Bytes of a distribution beside its characters, and of one of those beside the character itself."""
+"""Bytes of a distribution without its entries, and of an entry without its character."""
 
 
 def strings_size(n: int, asked: pb.Constraints, manifest: Manifest) -> int:
-    """The most bytes of an answer with `n` strings; the longest strings there can be fit into one.
+    """Maximum size of a response with `n` strings; MAX_N of the longest possible strings fit into one.
 
-    Values out of their range are left to those who check them.
+    Values above their limits are clamped, since the request is validated later.
     """
     n, max_length = min(n, MAX_N), min(asked.max_length or MAX_LENGTH, manifest.max_length)
     return REST + n * string_size(max_length, manifest.vocabulary)
 
 
 def string_size(max_length: int, vocabulary: Vocabulary) -> int:
-    """The bytes of one string in an answer."""
+    """Maximum size of one string in a response."""
     return SAMPLE + max_length * vocabulary.max_bytes
 
 
 def scores_size(request: pb.ScoreRequest) -> int:
-    """The most bytes of an answer with scores: a double, or a position, for each character.
+    """Maximum size of a response with scores: a double, or a position, for each character.
 
-    A request has at most one character a byte, so that its answer fits.
+    A request has at least one byte per character, so its size bounds that of the response.
     """
     each = 8 if request.characters else 4
     return REST + len(request.texts) * SAMPLE + each * request.ByteSize()
 
 
 def distributions_size(prefixes: int, top: int, vocabulary: Vocabulary) -> int:
-    """The most bytes of an answer with distributions; raises InvalidArgument if they are too many."""
-    told = min(top or len(vocabulary), len(vocabulary))
-    one = DISTRIBUTION + told * (CHARACTER + vocabulary.max_bytes)
+    """Maximum size of a response with distributions; raises InvalidArgument if it could be too large."""
+    shown = min(top or len(vocabulary), len(vocabulary))
+    one = DISTRIBUTION + shown * (CHARACTER + vocabulary.max_bytes)
     size = REST + prefixes * one
     if size > MAX_ANSWER:
         raise InvalidArgument(
             "prefixes",
-            f"{prefixes:,} prefixes with {told:,} characters each may make an answer of {size:,} bytes; "
+            f"{prefixes:,} prefixes with {shown:,} characters each may make an answer of {size:,} bytes; "
             f"at most {MAX_ANSWER:,} are sent: send at most {(MAX_ANSWER - REST) // one:,} prefixes, "
             "or set a lower top",
         )
@@ -61,9 +61,10 @@ def distributions_size(prefixes: int, top: int, vocabulary: Vocabulary) -> int:
 
 
 def joined(parts: Iterable[bytes], rest: Response) -> Response:
-    """An answer in bytes, which the layers send as they send messages.
+    """Concatenate serialized parts of a response and the rest of it into one serialized response.
 
-    Serialized messages, one after the other, are one message with the fields of all.
+    Concatenated protobuf messages are one message with the fields of all. The interceptors send bytes as
+    they send messages, hence the type.
     """
     content: Any = b"".join((*parts, rest.SerializeToString()))
     found: Response = content

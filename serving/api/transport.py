@@ -1,8 +1,8 @@
-"""Bounds on what a peer can make the server hold, from the headers of a call to the end of its response.
+"""Bounds on the calls and the memory that a peer can hold, from a call's headers to its response's end.
 
-gRPC hands a call over when its headers have come, reads requests for as long as they take to arrive, and
-keeps responses until they are read. Every method is therefore served as one that reads its request itself:
-who calls is known, and refused, before a byte of the request is read.
+gRPC starts a handler when the headers of a call have arrived, waits for requests without a time limit, and
+buffers responses until the client reads them. Every method is therefore served as a streaming one whose
+handler reads its request itself: the client is authenticated, or refused, before the request is read.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ import grpc
 
 from serving.api import connections
 from serving.api.caller import HEALTH
-from serving.api.intake import RETRY, HeldCall, Intake
+from serving.api.intake import RETRY_AFTER, ActiveCall, Intake
 from serving.api.quota import Quota
 from serving.api.surrounding import Context
 from serving.errors import Exhausted, InvalidArgument
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SCAN_INTERVAL = 1.0
-"""Seconds between two scans for connections to close."""
+"""Seconds between two scans for connections that must be closed."""
 
 
 class Transport:
-    """A layer that reads requests and sends responses, within bounds; belongs to one event loop.
+    """Interceptor that bounds what requests and responses may hold; belongs to one event loop.
 
     Args:
-        read_timeout: seconds for which a client may read nothing of a response.
+        read_timeout: seconds after which a client that reads nothing of a response has stalled.
         closed: called with the reason whenever a connection is closed.
     """
 
@@ -46,13 +46,13 @@ class Transport:
     ) -> None:
         self._read_timeout = read_timeout
         self._closed = closed
-        # Health checks count apart, so that calls which fill their quota take nobody's health away.
+        # Health checks have quotas of their own, so that they succeed when other calls exhaust theirs.
         self._intakes = {True: Intake(), False: Intake()}
         self._unread = Quota(MAX_UNREAD)
-        self._calls: set[HeldCall] = set()
+        self._calls: set[ActiveCall] = set()
 
     def __call__(self, method: str, handler: "Handler") -> "Handler":
-        """Wrap a handler whose messages are bytes in one that reads its requests itself."""
+        """Wrap a handler of serialized messages in one that reads its requests itself."""
         intake = self._intakes[method.startswith(HEALTH)]
         kind = "stream" if handler.request_streaming else "unary"
         if handler.response_streaming:
@@ -66,85 +66,85 @@ class Transport:
         )
 
     def _unary(self, behaviour: Any, intake: Intake, is_request_streaming: bool) -> Any:
-        request: Any = requests_of if is_request_streaming else request_of
+        read: Any = read_requests if is_request_streaming else read_request
 
-        async def call(_: object, context: Context) -> bytes:
-            held = self._enter(intake, context)
-            found = request(intake, held, context)
+        async def handle(_: object, context: Context) -> bytes:
+            call = self._begin(intake, context)
+            found = read(intake, call, context)
             content = found if is_request_streaming else await found
             response: bytes = await behaviour(content, context)
-            self._reserve(held, len(response))
-            held.deadline = time.monotonic() + self._read_timeout + len(response) / READ_RATE
+            self._reserve(call, len(response))
+            call.deadline = time.monotonic() + self._read_timeout + len(response) / READ_RATE
             return response
 
-        return call
+        return handle
 
     def _streaming(self, behaviour: Any, intake: Intake, is_request_streaming: bool) -> Any:
-        request: Any = requests_of if is_request_streaming else request_of
+        read: Any = read_requests if is_request_streaming else read_request
 
-        async def call(_: object, context: Context) -> None:
-            held = self._enter(intake, context)
-            found = request(intake, held, context)
+        async def handle(_: object, context: Context) -> None:
+            call = self._begin(intake, context)
+            found = read(intake, call, context)
             content = found if is_request_streaming else await found
             async with aclosing(behaviour(content, context)) as responses:
                 async for response in responses:
-                    await self._write(held, context, response)
+                    await self._write(call, context, response)
 
+        return handle
+
+    def _begin(self, intake: Intake, context: Context) -> ActiveCall:
+        call = intake.enter(context)
+        self._calls.add(call)
+        when_done: Any = context.add_done_callback
+        when_done(lambda _: self._end(call))
         return call
 
-    def _enter(self, intake: Intake, context: Context) -> HeldCall:
-        held = intake.enter(context)
-        self._calls.add(held)
-        when_done: Any = context.add_done_callback
-        when_done(lambda _: self._leave(held))
-        return held
+    def _end(self, call: ActiveCall) -> None:
+        self._calls.discard(call)
+        self._unread.release(call.client, call.unread)
 
-    def _leave(self, held: HeldCall) -> None:
-        self._calls.discard(held)
-        self._unread.release(held.client, held.unread)
-
-    def _reserve(self, held: HeldCall, size: int) -> None:
-        """Count the bytes of a response until they are sent; raises Exhausted."""
-        if not self._unread.acquire(held.client, size):
+    def _reserve(self, call: ActiveCall, size: int) -> None:
+        """Count the bytes of a response as unread; raises Exhausted if the client leaves too many unread."""
+        if not self._unread.acquire(call.client, size):
             raise Exhausted(
-                f"{self._unread.held_by(held.client):,} bytes of responses wait for this client to read "
+                f"{self._unread.held_by(call.client):,} bytes of responses wait for this client to read "
                 f"them, and this one has {size:,}; one client may have {self._unread.total // 2:,}",
-                RETRY,
+                RETRY_AFTER,
             )
-        held.unread = size
+        call.unread = size
 
-    async def _write(self, held: HeldCall, context: Context, response: bytes) -> None:
+    async def _write(self, call: ActiveCall, context: Context, response: bytes) -> None:
         """Send one message of a stream; raises Exhausted if the client does not read."""
-        self._reserve(held, len(response))
-        held.deadline = time.monotonic() + self._read_timeout
+        self._reserve(call, len(response))
+        call.deadline = time.monotonic() + self._read_timeout
         try:
             await asyncio.wait_for(context.write(response), self._read_timeout)
-        except TimeoutError:  # what was written stays with gRPC, and counts until the call is over
+        except TimeoutError:  # gRPC still buffers the response, so it counts until the call ends
             raise Exhausted(
                 f"nothing was read for {self._read_timeout:g} s; go on with start_index, and read faster"
             ) from None
-        except grpc.aio.InternalError:  # the client has left in this moment
+        except grpc.aio.InternalError:  # the client has just disconnected
             raise asyncio.CancelledError from None
-        self._unread.release(held.client, held.unread)
-        held.unread, held.deadline = 0, math.inf
+        self._unread.release(call.client, call.unread)
+        call.unread, call.deadline = 0, math.inf
 
     async def watch(self, port: int) -> None:
-        """Close connections that hold too much for too long, until cancelled.
+        """Close stalled and excess connections periodically, until cancelled.
 
         Args:
-            port: where clients connect.
+            port: the port that the server listens on.
         """
         while True:
             await asyncio.sleep(SCAN_INTERVAL)
-            stalled = self._stalled(time.monotonic())
+            stalled = self._stalled_peers(time.monotonic())
             await asyncio.to_thread(self._close, port, stalled)
 
-    def _stalled(self, now: float) -> list[str]:
-        """Return the peers that have left too many bytes unread for too long."""
+    def _stalled_peers(self, now: float) -> list[str]:
+        """Return the peers with more than MAX_STALLED bytes of responses past their deadlines."""
         unread: Counter[str] = Counter()
-        for held in self._calls:
-            if held.deadline < now:
-                unread[held.peer] += held.unread
+        for call in self._calls:
+            if call.deadline < now:
+                unread[call.peer] += call.unread
         return [peer for peer, size in unread.items() if size > MAX_STALLED]
 
     def _close(self, port: int, stalled: list[str]) -> None:
@@ -156,16 +156,16 @@ class Transport:
             self._closed("excess")
 
 
-async def request_of(intake: Intake, held: HeldCall, context: Context) -> bytes:
-    """Read the only message of a call; raises InvalidArgument if there is none."""
-    content: Any = await intake.read(held, context)
+async def read_request(intake: Intake, call: ActiveCall, context: Context) -> bytes:
+    """Read the single message of a call; raises InvalidArgument if there is none."""
+    content: Any = await intake.read(call, context)
     if content is grpc.aio.EOF:
         raise InvalidArgument("request", "no message was sent")
-    found: bytes = content
-    return found
+    message: bytes = content
+    return message
 
 
-async def requests_of(intake: Intake, held: HeldCall, context: Context) -> AsyncIterator[bytes]:
-    """Read the messages of a call, until there are no more."""
-    while (content := await intake.read(held, context)) is not grpc.aio.EOF:
+async def read_requests(intake: Intake, call: ActiveCall, context: Context) -> AsyncIterator[bytes]:
+    """Read all messages of a call."""
+    while (content := await intake.read(call, context)) is not grpc.aio.EOF:
         yield content

@@ -225,7 +225,7 @@ def partial() -> None:
 def unbounded() -> None:
     """Requests are read all at once, none gives way, and nobody minds what is not read."""
     intake.MAX_UPLOADS = 10**6  # type: ignore[attr-defined]
-    intake.PATIENCE = 10**6
+    intake.MIN_WAIT = 10**6
     transport.MAX_UNREAD = 10**12  # type: ignore[attr-defined]
     transport.MAX_STALLED = 10**12  # type: ignore[attr-defined]
 

@@ -99,7 +99,7 @@ def test_a_damaged_version_supersedes_nothing_as_servers_refuse_it(
     export(runs["bigram"], "m", tmp_path)
     damaged, _ = export(worse, "m", tmp_path, replace_better=True)
     (damaged / "model.onnx").write_bytes(b"cut")
-    found = Superseded.below(tmp_path / "m" / "3")
+    found = Superseded.before(tmp_path / "m" / "3")
     assert found is not None
     assert found.name == "m@1"
     with pytest.raises(ExportRefused, match="worse than m@1"):
@@ -107,7 +107,7 @@ def test_a_damaged_version_supersedes_nothing_as_servers_refuse_it(
 
 
 def test_the_first_version_supersedes_none(tmp_path: Path, runs: dict[str, Run]) -> None:
-    assert Superseded.below(tmp_path / "m" / "1") is None
+    assert Superseded.before(tmp_path / "m" / "1") is None
     result = exported(runs["bigram"], tmp_path, "--name", "m")
     assert f"\ndev NLL {nll(tmp_path, 'm/1')}\n" in result.output
 
@@ -117,7 +117,7 @@ def test_a_version_without_a_dev_score_is_not_compared(tmp_path: Path, repositor
     foreign = replace(manifest, metrics={}, dataset={})
     superseded = Superseded("m@1", foreign)
     assert not superseded.is_comparable(foreign)
-    assert "that of m@1 is not known" in superseded.beside(manifest)
+    assert "that of m@1 is not known" in superseded.comparison(manifest)
 
 
 def test_the_name_of_a_model_is_that_of_its_runs_folder(

@@ -56,9 +56,9 @@ def command(
         f"parity: {parity['strings']:,} strings at batch sizes {parity['batch_sizes']}; largest "
         f"difference {parity['max_abs_log_probability']:.2g} in a log-probability"
     )
-    superseded = Superseded.below(folder)
+    superseded = Superseded.before(folder)
     if superseded:
-        click.echo(superseded.beside(manifest))
+        click.echo(superseded.comparison(manifest))
     else:
         click.echo(f"dev NLL {manifest.metrics['dev']['nll']:.4f}")
     serve = ("makemore", "serve", "--repository", str(repository), "--default-model", name)

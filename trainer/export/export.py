@@ -85,8 +85,8 @@ def export(
         check_contents(contents)
     while True:  # another export may take the same version first
         folder = repository / name / str(version := next_version(repository / name))
-        if not replace_better and (superseded := Superseded.below(folder)):
-            superseded.refuse(manifest)
+        if not replace_better and (superseded := Superseded.before(folder)):
+            superseded.refuse_if_better(manifest)
         card = {"README.md": model_card(manifest, version).encode()}
         with suppress(Taken):
             publish(folder, contents | card)

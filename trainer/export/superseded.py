@@ -1,4 +1,4 @@
-"""The version that an export supersedes: its dev NLL beside that of the new one."""
+"""Comparison of an export with the version that it supersedes, by dev NLL."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +12,15 @@ from trainer.errors import ExportRefused
 from trainer.export.publish import versions_in
 
 DIGITS = 4
-"""Decimals of the NLLs that are printed; models that agree in all of them are equally good."""
+"""Decimals of an NLL; models whose NLLs agree to this precision are equally good."""
 
 
 @dataclass(frozen=True)
 class Superseded:
-    """The newest version of a name below a given one, as long as a server would serve it.
+    """The newest servable version of a model before a given version.
 
     Attributes:
-        name: name and version, as in `names@2`.
+        name: name and version, such as `names@2`.
         manifest: its manifest.
     """
 
@@ -28,46 +28,47 @@ class Superseded:
     manifest: Manifest
 
     @classmethod
-    def below(cls, folder: Path) -> Self | None:
-        """The version that `<repository>/<name>/<version>/` takes the place of; None for the first."""
+    def before(cls, folder: Path) -> Self | None:
+        """Return the version that `<repository>/<name>/<version>/` supersedes; None if there is none."""
         for version in sorted(versions_in(folder.parent), reverse=True):
             if version < int(folder.name):
                 try:
                     content = read_verified(folder.parent / str(version))[MODEL]
                     return cls(f"{folder.parent.name}@{version}", check(content))
-                except (BadModel, OSError):  # a server serves the one below it
+                except (BadModel, OSError):  # a server would not serve it: try the one before
                     continue
         return None
 
     def is_comparable(self, manifest: Manifest) -> bool:
-        """Whether both were scored on the same dev part."""
-        return _dev_part(self.manifest) == _dev_part(manifest) is not None
+        """Whether both versions were scored on the same dev part."""
+        scored = _dev_part(manifest)
+        return scored is not None and scored == _dev_part(self.manifest)
 
     def is_better(self, manifest: Manifest) -> bool:
-        """Whether the new version is worse than this one, as far as they can be compared."""
+        """Whether this version is comparable with the new one and better."""
         return self.is_comparable(manifest) and _nll(self.manifest) < _nll(manifest)
 
-    def refuse(self, manifest: Manifest) -> None:
-        """Raise ExportRefused if the new version is worse."""
+    def refuse_if_better(self, manifest: Manifest) -> None:
+        """Raise ExportRefused if this version is better than the new one."""
         if self.is_better(manifest):
             raise ExportRefused(
-                f"worse than {self.name}, which it would replace: {self.beside(manifest)}; publish "
+                f"worse than {self.name}, which it would replace: {self.comparison(manifest)}; publish "
                 "it under another --name, or give --replace-better to publish it all the same"
             )
 
-    def beside(self, manifest: Manifest) -> str:
-        """Both dev NLLs, and whether they can be compared."""
-        ours, theirs = _figure(manifest), _figure(self.manifest)
+    def comparison(self, manifest: Manifest) -> str:
+        """Describe both dev NLLs, and why they cannot be compared if they cannot."""
+        ours, theirs = _shown_nll(manifest), _shown_nll(self.manifest)
         if self.is_comparable(manifest):
             return f"dev NLL {ours}, that of {self.name} is {theirs}"
         return (
             f"dev NLL {ours}; that of {self.name} is {theirs}, but on another dev part "
-            f"({_data(self.manifest)}, here {_data(manifest)}), so they cannot be compared"
+            f"({_dataset_name(self.manifest)}, here {_dataset_name(manifest)}), so they cannot be compared"
         )
 
 
 def _dev_part(manifest: Manifest) -> dict[str, Any] | None:
-    """Whatever determines the strings of the dev part; None if it was not scored."""
+    """Return the properties that determine the strings of the dev part; None if it was not scored."""
     scored, about = manifest.part_metrics("dev"), manifest.dataset
     if not scored:
         return None
@@ -80,11 +81,11 @@ def _nll(manifest: Manifest) -> float:
     return round(float(manifest.part_metrics("dev")["nll"]), DIGITS)
 
 
-def _figure(manifest: Manifest) -> str:
+def _shown_nll(manifest: Manifest) -> str:
     return f"{_nll(manifest):.{DIGITS}f}" if manifest.part_metrics("dev") else "not known"
 
 
-def _data(manifest: Manifest) -> str:
+def _dataset_name(manifest: Manifest) -> str:
     about, scored = manifest.dataset, manifest.part_metrics("dev")
     strings = f"{scored['strings']} strings of " if scored else ""
     return f"{strings}{about.get('name', 'unknown')}, SHA-256 {str(about.get('sha256', 'unknown'))[:8]}"

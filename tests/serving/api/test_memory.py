@@ -34,8 +34,17 @@ def test_a_call_that_alone_is_too_large_runs_alone(budget: MemoryBudget) -> None
                 pass
 
 
+def test_only_a_callers_first_call_may_exceed_its_half(budget: MemoryBudget) -> None:
+    with budget.reserve("b", 10):
+        with budget.reserve("a", 60), pytest.raises(Exhausted), budget.reserve("a", 1):
+            pass
+        with pytest.raises(Exhausted), budget.reserve("a", 91):
+            pass
+
+
 def test_what_is_over_however_it_ended_takes_no_memory(budget: MemoryBudget) -> None:
     for _ in range(9):
         with pytest.raises(ValueError, match="broken"), budget.reserve("a", 50):
             raise ValueError("broken")
-    assert not budget.by_caller
+    assert not budget._quota.held
+    assert not budget._quota._by_client

@@ -163,7 +163,7 @@ def test_calls_that_are_held_give_way_to_those_that_are_made(
 
 def test_health_has_a_quota_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake, "MAX_CALLS", 2)
-    monkeypatch.setattr(intake, "PATIENCE", 60)
+    monkeypatch.setattr(intake, "MIN_WAIT", 60)
 
     async def test(served: Served) -> None:
         await served.hold()
@@ -240,7 +240,7 @@ def test_a_connection_whose_responses_stay_unread_is_closed_and_no_other(
         await until(lambda: set(served.closed) == {"unread"})
         await until(lambda: not served.transport._unread.held)
         assert await echo(b"a"), "on the connection that was there before"
-        assert len(list(connections.accepted(served.port))) == 1
+        assert len(list(connections.accepted_sockets(served.port))) == 1
         peer.socket.close()
         watching.cancel()
 
@@ -259,12 +259,12 @@ def test_connections_of_an_address_beyond_its_share_are_closed(
             ("127.0.0.1", served.port), source_address=("127.0.0.2", 0)
         )
         third = await asyncio.to_thread(socket.create_connection, ("127.0.0.1", served.port))
-        await until(lambda: len(list(connections.accepted(served.port))) == 4)
+        await until(lambda: len(list(connections.accepted_sockets(served.port))) == 4)
         watching = asyncio.create_task(served.transport.watch(served.port))
         third.settimeout(30)
         await asyncio.to_thread(emptied, third)
         await until(lambda: set(served.closed) == {"excess"})
-        assert len(list(connections.accepted(served.port))) == 3
+        assert len(list(connections.accepted_sockets(served.port))) == 3
         watching.cancel()
         for peer in [*peers[0], *peers[1]]:
             peer.socket.close()
@@ -283,7 +283,7 @@ def emptied(connection: socket.socket) -> None:
 def test_peers_are_written_as_grpc_writes_them() -> None:
     async def test(served: Served) -> None:
         await served.ask()
-        found = [peer for peer, _ in connections.accepted(served.port)]
+        found = [peer for peer, _ in connections.accepted_sockets(served.port)]
         assert len(found) == 1
         assert connections.address_of(found[0]) == "ipv4:127.0.0.1"
         assert not connections.close(served.port, "ipv4:127.0.0.1:1")
