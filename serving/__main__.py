@@ -8,7 +8,7 @@ def main() -> None:
     if sys.argv[1:2] == ["serve"]:
         from serving import startup
 
-        startup.begin()  # signals may come while the rest is imported
+        startup.prepare_process()  # signals may come while the rest is imported
     from serving.cli import main as command
 
     command(prog_name="makemore")

@@ -1,4 +1,4 @@
-"""Bounds on a JSON value that somebody else has written, checked before anything is done with it."""
+"""Bounds on an untrusted JSON value, checked before it is used."""
 
 import math
 from typing import Any
@@ -8,28 +8,28 @@ from serving.errors import InvalidArgument
 from serving.quoting import quoted
 
 MAX_KEY = 64
-"""Characters of an object's key."""
-MAX_WHOLE = 2**63 - 1
+"""Maximum characters of an object's key, and of the name of a value before nested keys are appended."""
+MAX_INT = 2**63 - 1
 
 Named = tuple[str, Any]
-"""A part of a value, with its name in messages."""
+"""The name of a nested value, for messages, and the value."""
 
 
 def check_value(field: str, value: Any, max_size: int, max_depth: int) -> None:
-    """Raise InvalidArgument unless a JSON value is small, shallow and of numbers and text alone.
+    """Raise InvalidArgument unless a JSON value is small, shallow and of JSON types with finite numbers.
 
     Args:
-        field: the name of the value in messages; empty for a whole text.
-        value: of dictionaries, lists, tuples, texts, numbers, booleans and None.
-        max_size: characters of all texts and keys together, each part counting as one more.
-        max_depth: levels of lists and objects within each other.
+        field: the name of the value in messages; empty for a whole document.
+        value: dictionaries, lists, tuples, strings, numbers, booleans and None.
+        max_size: maximum of all characters of strings and keys, plus one for each nested value.
+        max_depth: maximum nesting of lists and objects.
     """
-    level, size = [(field, value)], 0  # level by level: a recursion would end where Python's does
+    level, size = [(field, value)], 0  # breadth first: recursion could exceed Python's limit
     for _ in range(max_depth + 1):
         inner: list[Named] = []
         for name, part in level:
             size += 1 + _size(name, part)
-            inner += _parts(name, part)
+            inner += _children(name, part)
         if size + len(inner) > max_size:
             raise InvalidArgument(field or "JSON", f"has more than {max_size:,} characters")
         if not inner:
@@ -39,15 +39,15 @@ def check_value(field: str, value: Any, max_size: int, max_depth: int) -> None:
 
 
 def _size(field: str, part: Any) -> int:
-    """Characters of a text or of an object's keys, which are checked, as numbers are."""
+    """Check a scalar or an object's keys and return the number of their characters."""
     match part:
         case str():
             checks.sendable(field, part)
             return len(part)
         case dict():
             return sum(_key_size(field, key) for key in part)
-        case int() if abs(part) > MAX_WHOLE:
-            raise InvalidArgument(field, f"is not from {-MAX_WHOLE:,} to {MAX_WHOLE:,}")
+        case int() if abs(part) > MAX_INT:
+            raise InvalidArgument(field, f"is not from {-MAX_INT:,} to {MAX_INT:,}")
         case list() | tuple() | int() | None:
             return 0
         case float() if math.isfinite(part):
@@ -55,17 +55,17 @@ def _size(field: str, part: Any) -> int:
     raise InvalidArgument(field, f"{quoted(repr(part))} is neither text nor a finite number")
 
 
-def _parts(field: str, part: Any) -> list[Named]:
+def _children(field: str, part: Any) -> list[Named]:
     match part:
         case dict():
-            return [(_inside(field, key), one) for key, one in part.items()]
+            return [(_nested_name(field, key), one) for key, one in part.items()]
         case list() | tuple():
             return [(field, one) for one in part]
     return []
 
 
-def _inside(field: str, key: str) -> str:
-    """The name of a part in messages, which does not grow with the depth."""
+def _nested_name(field: str, key: str) -> str:
+    """Return the name of a nested value in messages, of bounded length at any depth."""
     return f"{field}: {key}" if field and len(field) < MAX_KEY else field or key
 
 

@@ -34,7 +34,7 @@ from serving.errors import (
 from serving.limits import MAX_PREFIXES, MAX_TEXTS
 from serving.options import MAX_ANSWER
 from serving.proxy import DIRECT, proxy_of
-from serving.requests import answers_in_chunks, built, check_size
+from serving.requests import answers_in_chunks, build, check_size
 from serving.service_config import SERVICE_CONFIG
 
 TIMEOUT = 30.0
@@ -130,7 +130,7 @@ class Client:
             start_index: of the first string to be sent; then `seed` is needed.
             settings: as for `generate`.
         """
-        request = built(
+        request = build(
             pb.StreamGenerateRequest,
             request=_generate_request(prefix, n, settings),
             start_index=start_index,
@@ -151,7 +151,7 @@ class Client:
         """How likely each of any number of texts is."""
 
         def ask(texts: list[str]) -> Sequence[pb.TextScore]:
-            request = built(pb.ScoreRequest, texts=texts, model=model, characters=characters)
+            request = build(pb.ScoreRequest, texts=texts, model=model, characters=characters)
             return self._call(self._generation.Score, request).scores
 
         def answer_bytes(text: str) -> int:
@@ -166,7 +166,7 @@ class Client:
         """What may follow each of any number of prefixes, the most likely first."""
 
         def ask(prefixes: list[str]) -> Sequence[pb.NextDistribution]:
-            request = built(pb.NextCharactersRequest, prefixes=prefixes, model=model, top=top)
+            request = build(pb.NextCharactersRequest, prefixes=prefixes, model=model, top=top)
             return self._call(self._generation.NextCharacters, request).distributions
 
         return list(answers_in_chunks("prefixes", prefixes, MAX_PREFIXES, ask))
@@ -181,19 +181,19 @@ class Client:
         **constraints: Any,
     ) -> pb.ListTopStringsResponse:
         """The most likely strings; `constraints` are fields of the message Constraints."""
-        request = built(
+        request = build(
             pb.ListTopStringsRequest,
             prefix=prefix,
             n=n,
             model=model,
             max_expansions=max_expansions,
-            constraints=built(pb.Constraints, **constraints),
+            constraints=build(pb.Constraints, **constraints),
         )
         return self._call(self._generation.ListTopStrings, request)
 
     def get_model(self, name: str = "") -> model_pb.Model:
         """One model."""
-        request = built(model_pb.GetModelRequest, name=name)
+        request = build(model_pb.GetModelRequest, name=name)
         return self._call(self._models.GetModel, request).model
 
     def list_models(self) -> Iterator[model_pb.Model]:
@@ -219,7 +219,7 @@ class Client:
 
         if self._is_closed:
             raise ClientClosed
-        request = built(health_pb2.HealthCheckRequest, service=service)
+        request = build(health_pb2.HealthCheckRequest, service=service)
         # A connection of its own: the other is not used while the server is not serving.
         with self._credentials.channel(self.address, self._options) as channel:
             stub: Any = health_pb2_grpc.HealthStub(channel)
@@ -269,12 +269,12 @@ def _generate_request(
     given = {name: value for name, value in settings.items() if value is not None}
     model = given.pop("model", "")
     sampling = {name: given.pop(name) for name in list(given) if name in _SAMPLING}
-    return built(
+    return build(
         pb.GenerateRequest,
         prefix=prefix,
         n=n,
         model=model,
-        sampling=built(pb.Sampling, **sampling),
-        constraints=built(pb.Constraints, **given),
+        sampling=build(pb.Sampling, **sampling),
+        constraints=build(pb.Constraints, **given),
         allow_partial=allow_partial,
     )

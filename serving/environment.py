@@ -1,4 +1,4 @@
-"""The environment of the processes that a server starts."""
+"""The environment variables of the subprocesses that a server starts."""
 
 import os
 import sys
@@ -13,13 +13,13 @@ PREFIXES: Final = (
     *("ORT_", "OMP_", "GOMP_", "KMP_", "OPENBLAS_", "MKL_", "NPY_"),
     *("CUDA_", "NVIDIA_"),
 )
-"""Of the variables that the interpreter, the C library, onnxruntime, numpy and CUDA read."""
+"""Prefixes of the variables that the interpreter, the C library, onnxruntime, numpy and CUDA read."""
 
 
 def child_environment() -> dict[str, str]:
-    """The variables that a process for models needs, and no other: there may be secrets among those.
+    """Return the variables that a subprocess for models needs and no others, which may hold secrets.
 
-    It finds modules where this process does.
+    PYTHONPATH is the module search path of this process.
     """
     kept = {
         name: value

@@ -1,4 +1,4 @@
-"""The operator's list of forbidden substrings, compiled for every model that is served."""
+"""The operator's list of forbidden substrings, compiled for every served model."""
 
 import logging
 from collections.abc import Collection, Iterable, Sequence
@@ -16,36 +16,39 @@ log = logging.getLogger(__name__)
 
 FLAG = "--forbidden"
 MAX_WARNINGS = 20
-"""Entries that cannot match and are logged one by one."""
+"""Maximum number of entries that cannot match and are logged individually."""
 
 Alphabet = tuple[str, ...]
 
 
 class ForbiddenList:
-    """Substrings that no string may have, whoever calls.
+    """Substrings that no generated string may contain, for all clients.
 
-    An entry means exactly its characters, upper or lower case as they are.
+    Entries are literal and case-sensitive.
 
     Args:
         lines: the entries.
-        path: the file that they are from, for messages.
+        path: the file of the entries, for messages.
     """
 
     def __init__(self, lines: Sequence[Line] = (), path: Path | None = None) -> None:
         self._lines = lines
         self._name = printable(str(path)) if path else "the list"
         self._automata: dict[Alphabet, Automaton | None] = {}
-        self._checked: set[tuple[Alphabet, int]] = set()
+        self._last_warned: set[tuple[Alphabet, int]] = set()
 
     def automaton(self, alphabet: Alphabet) -> Automaton | None:
-        """The texts without an entry; None where no entry can match. The alphabet was compiled for before."""
+        """Return the automaton of the texts without any entry; None if no entry can match.
+
+        The list must have been compiled for the alphabet.
+        """
         return self._automata[alphabet] if self._lines else None
 
     def compile(self, name: str, manifest: Manifest) -> None:
-        """Compile the list for a model, once for each alphabet.
+        """Compile the list for a model's alphabet, unless that has been done.
 
         Raises:
-            InvalidArgument: the list is too large, or leaves the model no string.
+            InvalidArgument: the list is too large, or forbids every string of the model.
         """
         alphabet = manifest.alphabet
         if not self._lines or alphabet in self._automata:
@@ -71,16 +74,16 @@ class ForbiddenList:
         self._automata[alphabet] = automaton
 
     def retain(self, alphabets: Collection[Alphabet]) -> None:
-        """Forget what was compiled for any other alphabet."""
+        """Drop the automata of all other alphabets."""
         for alphabet in self._automata.keys() - alphabets:
             del self._automata[alphabet]
 
     def warn(self, manifests: Iterable[Manifest]) -> None:
-        """Log the entries that no string of these models can match, unless the models are as before."""
+        """Log the entries that cannot occur in any string of these models, if the models have changed."""
         served = {(manifest.alphabet, manifest.max_length) for manifest in manifests}
-        if served == self._checked:
+        if served == self._last_warned:
             return
-        self._checked = served
+        self._last_warned = served
         found = list(self._unmatched(served))
         for line, reason in found[:MAX_WARNINGS]:
             log.warning(
@@ -91,7 +94,7 @@ class ForbiddenList:
             log.warning("%s: %d more entries cannot match", self._name, len(found) - MAX_WARNINGS)
 
     def _unmatched(self, served: Collection[tuple[Alphabet, int]]) -> Iterable[tuple[Line, str]]:
-        """The entries that cannot match, each with the reason."""
+        """Yield the entries that cannot match, each with the reason."""
         models = [(set(alphabet), longest) for alphabet, longest in served]
         every = set().union(*(alphabet for alphabet, _ in models))
 

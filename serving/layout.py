@@ -1,4 +1,4 @@
-"""Folders of a repository: `<repository>/<name>/<version>/model.onnx`, and folders that are none of them."""
+"""Layout of a repository, `<repository>/<name>/<version>/model.onnx`, and detection of misplaced folders."""
 
 import re
 from collections.abc import Iterable
@@ -11,21 +11,21 @@ from serving.quoting import printable
 from serving.sums import MODEL
 
 CLUTTER = {"lost+found", "__pycache__", "__MACOSX", "@eaDir"}
-"""Folders that systems make by themselves, besides hidden ones."""
+"""Folders that operating systems and tools create, in addition to hidden ones."""
 MAX_SEARCHED = 100
-"""Folders that are looked into for models when there are none where they should be."""
+"""Maximum entries of a folder that are searched for models when the repository has none."""
 
 
 @dataclass(frozen=True)
 class Level:
-    """What the folders on one level of a repository must be called."""
+    """A level of a repository and the rule for the names of its folders."""
 
     what: str
     pattern: re.Pattern[str]
     rule: str
 
-    def look(self, folder: Path) -> "Listing":
-        """The folders in a folder, by whether their names can be used; raises OSError."""
+    def scan(self, folder: Path) -> "Listing":
+        """List the subfolders of a folder, by whether their names are valid; raises OSError."""
         usable: list[Path] = []
         strays: list[Path] = []
         for path in folder.iterdir():
@@ -36,13 +36,13 @@ class Level:
 
     @property
     def reason(self) -> str:
-        """Why another folder is skipped."""
+        """Why a folder with an invalid name is skipped."""
         return f"skipped: the folder of a {self.what} must be named with {self.rule}"
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The folders in a folder; `strays` are those whose names cannot be used."""
+    """The subfolders of a folder; the names of `strays` are invalid."""
 
     usable: list[Path]
     strays: list[Path]
@@ -53,9 +53,9 @@ VERSIONS = Level("version", VERSION, VERSION_RULE)
 
 
 def hint(repository: Path) -> str:
-    """What to do about a repository without models: where they are, else what it holds."""
+    """Describe how to fix a repository without models: the likely path, else the contents."""
     try:
-        likely = _likely(repository.resolve())
+        likely = _likely_repository(repository.resolve())
         names = sorted(p.name for p in islice(repository.iterdir(), MAX_SEARCHED))
     except OSError as error:
         return f"it cannot be read: {error.strerror}"
@@ -71,27 +71,27 @@ def hint(repository: Path) -> str:
     )
 
 
-def _likely(path: Path) -> Path | None:
-    """The repository that was meant by a path one or two levels too deep, or one too shallow."""
+def _likely_repository(path: Path) -> Path | None:
+    """Return the repository that a path one or two levels too deep, or one too shallow, probably means."""
     if VERSION.fullmatch(path.name) and (path / MODEL).exists():
         return path.parent.parent
     if _has_version(path):
         return path.parent
-    for child in islice(_folders(path), MAX_SEARCHED):
-        if any(map(_has_version, islice(_folders(child), MAX_SEARCHED))):
+    for child in islice(_subfolders(path), MAX_SEARCHED):
+        if any(map(_has_version, islice(_subfolders(child), MAX_SEARCHED))):
             return child
     return None
 
 
 def _has_version(folder: Path) -> bool:
-    versions = islice(_folders(folder), MAX_SEARCHED)
+    versions = islice(_subfolders(folder), MAX_SEARCHED)
     return any(VERSION.fullmatch(p.name) and (p / MODEL).exists() for p in versions)
 
 
-def _folders(folder: Path) -> Iterable[Path]:
+def _subfolders(folder: Path) -> Iterable[Path]:
     try:
         return sorted(p for p in islice(folder.iterdir(), MAX_SEARCHED) if p.is_dir())
-    except OSError:  # one that may not be looked into
+    except OSError:  # such as one without permission
         return ()
 
 

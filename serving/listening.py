@@ -1,6 +1,6 @@
-"""Sockets on every address that a host name resolves to, with one port, or a clear error.
+"""Listening on every address that a host name resolves to, with the same port, or a clear error.
 
-gRPC is content with one of several addresses, so that a client of the others would reach another program.
+gRPC succeeds if it can bind one of several addresses, and clients could reach another program at the others.
 """
 
 import errno
@@ -16,17 +16,17 @@ from urllib.parse import quote
 from serving import addresses
 from serving.errors import Unavailable
 
-TRIES: Final = 20
-"""Free ports that are tried until one is free on every address."""
+MAX_ATTEMPTS: Final = 20
+"""Attempts to find a port that is free on every address."""
 LOOPBACK: Final = {AF_INET: "127.0.0.1", AF_INET6: "::1"}
 WILDCARD: Final = {AF_INET: "0.0.0.0", AF_INET6: "::"}
 
 SocketAddress = tuple[Any, ...]
-"""As the module socket has it: host, port, and for IPv6 two numbers more."""
+"""Address of a socket in Python: host, port, and for IPv6 also flow info and scope id."""
 
 
 def listen(field: str, address: str) -> list[socket.socket]:
-    """Listen on each address of host:port; port 0 is one free port on all of them.
+    """Listen on each address of host:port; port 0 chooses one port that is free on all of them.
 
     Args:
         field: the setting that has the address, for errors.
@@ -50,10 +50,10 @@ def listen(field: str, address: str) -> list[socket.socket]:
 
 @contextmanager
 def reserved(field: str, address: str) -> Iterator[int]:
-    """Hold a port that only sockets with SO_REUSEPORT can be bound to from now on; yields its number.
+    """Hold a port so that only sockets with SO_REUSEPORT can be bound to it; yields its number.
 
     Raises:
-        Unavailable: as `listen`; a socket that would share the port is in the way like any other.
+        Unavailable: as for `listen`; a socket with SO_REUSEPORT on the port is a conflict, too.
     """
     found = _as_grpc_binds(_resolve(field, address))
     with ExitStack() as stack:
@@ -66,19 +66,19 @@ def reserved(field: str, address: str) -> Iterator[int]:
 
 @contextmanager
 def claimed(field: str, address: str, is_shared: bool) -> Iterator[list[str]]:
-    """Hold every address of host:port or unix:path while gRPC binds it; yields them as gRPC has them.
+    """Hold every address of host:port or unix:path while gRPC binds it; yields them in gRPC's form.
 
     Args:
         field: the setting that has the address, for errors.
         address: host:port or unix:path.
-        is_shared: the port is one that another process has `reserved`.
+        is_shared: whether the port is one that another process has `reserved`.
 
     Raises:
-        Unavailable: as `listen`; or the path has a file, or the socket of a server that runs.
+        Unavailable: as for `listen`; or a file or the socket of a running server is at the path.
     """
     path = addresses.unix_path(field, address)
     if path is not None:
-        _free(field, address, path)
+        _clear_path(field, address, path)
         yield [f"unix:{quote(path)}"]
         return
     found = _as_grpc_binds(_resolve(field, address))
@@ -89,13 +89,13 @@ def claimed(field: str, address: str, is_shared: bool) -> Iterator[list[str]]:
 
 
 def refusal(field: str, address: str, reason: str) -> Unavailable:
-    """An error for an address that cannot be bound, which says what to change."""
+    """Return the error for an address that cannot be bound, with the flag to change."""
     flag = field.replace("_", "-")
     return Unavailable(f"cannot listen on {address}: {reason}; choose another with --{flag}")
 
 
 def _resolve(field: str, address: str) -> list[SocketAddress]:
-    """Resolve a name to its addresses, without those of a family that this machine lacks.
+    """Resolve a name to its addresses, omitting families that this machine does not support.
 
     `localhost` is both loopback addresses, as it is to clients of gRPC, whatever /etc/hosts says.
     """
@@ -110,7 +110,7 @@ def _resolve(field: str, address: str) -> list[SocketAddress]:
         ]
     except OSError as error:
         raise refusal(field, address, f"{host} does not resolve: {error.strerror}") from None
-    except UnicodeError:  # a label is empty, or longer than a name server takes
+    except UnicodeError:  # a label is empty or too long
         raise refusal(field, address, f"{host} is not a host name") from None
     every = list(dict.fromkeys(info[4] for info in found))
     supported = {family for family in {_family(one) for one in every} if _is_supported(family)}
@@ -118,7 +118,7 @@ def _resolve(field: str, address: str) -> list[SocketAddress]:
 
 
 def _as_grpc_binds(found: list[SocketAddress]) -> list[SocketAddress]:
-    """The addresses that gRPC binds: 0.0.0.0 and [::] are both to it, in one socket where there is IPv6."""
+    """Return the addresses that gRPC binds: for 0.0.0.0 or [::] a single wildcard, [::] if there is IPv6."""
     for host, port, *_ in found:
         if host in (*WILDCARD.values(), "::ffff:0.0.0.0"):
             return [(WILDCARD[AF_INET6 if _is_supported(AF_INET6) else AF_INET], port)]
@@ -131,7 +131,7 @@ def _family(address: SocketAddress) -> socket.AddressFamily:
 
 def _is_supported(family: socket.AddressFamily) -> bool:
     try:
-        _bound((LOOPBACK[family], 0), []).close()
+        _bind_one((LOOPBACK[family], 0), []).close()
     except OSError:
         return False
     return True
@@ -140,41 +140,41 @@ def _is_supported(family: socket.AddressFamily) -> bool:
 def _bind(
     field: str, address: str, found: list[SocketAddress], options: Sequence[int]
 ) -> list[socket.socket]:
-    """Bind each of the addresses; a port that is free on the first alone is replaced if none is asked for."""
+    """Bind each of the addresses; if the port is chosen here, retry until it is free on all of them."""
     _, port = addresses.split(field, address)
-    left = 1 if port or len(found) == 1 else TRIES
+    attempts_left = 1 if port or len(found) == 1 else MAX_ATTEMPTS
     while True:
-        left -= 1
+        attempts_left -= 1
         try:
             return _bind_all(found, options)
         except OSError as error:
-            if error.errno == errno.EADDRINUSE and left:
+            if error.errno == errno.EADDRINUSE and attempts_left:
                 continue
             name = "" if error.filename == address else f"{error.filename}: "
             raise refusal(field, address, f"{name}{error.strerror}") from None
 
 
 def _bind_all(found: list[SocketAddress], options: Sequence[int]) -> list[socket.socket]:
-    """Bind each of the addresses, with the first one's port; an OSError has the address as its filename."""
+    """Bind each of the addresses to the port of the first; an OSError has the address as its filename."""
     with ExitStack() as stack:
         bound: list[socket.socket] = []
         for host, port, *rest in found:
             wanted = (host, bound[0].getsockname()[1] if bound else port, *rest)
             try:
-                bound.append(stack.enter_context(_bound(wanted, options)))
+                bound.append(stack.enter_context(_bind_one(wanted, options)))
             except OSError as error:
                 raise OSError(error.errno, error.strerror, _name_of(wanted)) from None
         stack.pop_all()
     return bound
 
 
-def _bound(address: SocketAddress, options: Sequence[int]) -> socket.socket:
+def _bind_one(address: SocketAddress, options: Sequence[int]) -> socket.socket:
     family = _family(address)
     with ExitStack() as stack:
         made = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
         for option in options:
             made.setsockopt(SOL_SOCKET, option, 1)
-        if family == AF_INET6:  # [::] is every address of IPv4, too
+        if family == AF_INET6:  # [::] includes every IPv4 address
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         made.bind(address)
         stack.pop_all()
@@ -185,24 +185,24 @@ def _name_of(address: SocketAddress) -> str:
     return addresses.joined(*address[:2])
 
 
-def _free(field: str, address: str, path: str) -> None:
-    """Make sure that a path can be bound, and remove the socket of a server that runs no more.
+def _clear_path(field: str, address: str, path: str) -> None:
+    """Remove the socket of a server that no longer runs, and check that the path can be bound.
 
     Raises:
-        Unavailable: it cannot, or has something else.
+        Unavailable: the path cannot be bound, or something else is there.
     """
     try:
-        if reason := _occupant(path):
+        if reason := _remove_stale_socket(path):
             raise refusal(field, address, reason)
         with socket.socket(socket.AF_UNIX) as probe:
-            probe.bind(path)  # where gRPC would not say why it cannot
+            probe.bind(path)  # gRPC would not report why it cannot
         os.unlink(path)
     except OSError as error:
         raise refusal(field, address, error.strerror or str(error)) from None
 
 
-def _occupant(path: str) -> str:
-    """Why a path is not free; empty if it is, once a socket that nobody listens on is removed."""
+def _remove_stale_socket(path: str) -> str:
+    """Remove a socket that nobody listens on; return why the path is not free, or an empty string."""
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
@@ -210,7 +210,7 @@ def _occupant(path: str) -> str:
     if not stat.S_ISSOCK(mode):
         return "it is a file, and no socket"
     with socket.socket(socket.AF_UNIX) as probe:
-        probe.setblocking(False)  # a server whose queue of connections is full is alive
+        probe.setblocking(False)  # a full accept queue is EAGAIN: the server is alive
         status = probe.connect_ex(path)
     if status != errno.ECONNREFUSED:
         return "another server listens there" if not status else os.strerror(status)

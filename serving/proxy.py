@@ -1,7 +1,7 @@
-"""The HTTP proxy between a client and its server, which grpc takes from the environment.
+"""The HTTP proxy that gRPC chooses for a client from environment variables.
 
-grpc chooses the proxy by itself and does not say so; here the same choice is made again, so that an error
-can name it. See GetHttpProxyServer and MapName in grpc's http_proxy_mapper.cc.
+gRPC does not report its choice. This module repeats it, so that an error can name the proxy.
+See GetHttpProxyServer and MapName in gRPC's http_proxy_mapper.cc.
 """
 
 import os
@@ -19,7 +19,7 @@ DIRECT: Final = (
     # A second mechanism, for networks that GRPC_ADDRESS_HTTP_PROXY_ENABLED_ADDRESSES lists.
     ("grpc.address_http_proxy_enabled_addresses", ""),
 )
-"""Channel options that keep grpc from any proxy."""
+"""Channel options that disable all proxies."""
 
 _SCHEME: Final = re.compile(r"(?:dns|ipv[46]|xds|vsock|unix|unix-abstract):(?://[^/]*)?", re.ASCII)
 _WITHOUT_PROXY: Final = ("unix:", "vsock:")
@@ -27,15 +27,13 @@ _HOST_AND_PORT: Final = re.compile(r"\[([^]]*)\](?::.*)?|([^:]*)(?::[^:]*)?")
 
 
 def proxy_of(address: str) -> str:
-    """The proxy that grpc asks for an address, as `host:port (http_proxy)`; empty for none."""
+    """Return the proxy that gRPC uses for an address, as `host:port (http_proxy)`; empty for none."""
     variable = _first_set(PROXY_VARIABLES)
     try:
         proxy = urlsplit(os.environ.get(variable, ""))
     except ValueError:
         return ""
-    host_and_port = proxy.netloc.rpartition("@")[
-        2
-    ]  # what is before it is a user's name and password
+    host_and_port = proxy.netloc.rpartition("@")[2]  # without the user name and password
     if proxy.scheme != "http" or not host_and_port or address.startswith(_WITHOUT_PROXY):
         return ""
     if _is_exempt(_host_of(address), os.environ.get(_first_set(EXEMPTION_VARIABLES), "")):
@@ -50,9 +48,9 @@ def _first_set(variables: tuple[str, ...]) -> str:
 def _host_of(address: str) -> str:
     path = unquote(_SCHEME.sub("", address, count=1)).removeprefix("/")
     match = _HOST_AND_PORT.fullmatch(path)
-    return (
-        (match[1] or match[2] or "") if match else path
-    )  # an IPv6 address without brackets or port
+    if not match:
+        return path  # an IPv6 address without brackets or port
+    return match[1] or match[2] or ""
 
 
 def _is_exempt(host: str, exemptions: str) -> bool:

@@ -251,7 +251,7 @@ class Repository:
                 yield from (folder for folder in self._versions if folder.parent == name)
 
     def _inside(self, folder: Path, level: Level) -> list[Path]:
-        found = level.look(folder)
+        found = level.scan(folder)
         room = MAX_STRAYS - len(self.strays)
         self.strays += [Refusal(path, level.reason) for path in found.strays[:room]]
         return found.usable

@@ -1,4 +1,4 @@
-"""Requests of a client: built from what a caller gives, checked, and split into chunks that fit."""
+"""Construction and validation of a client's requests, and their splitting into chunks that fit."""
 
 import re
 from collections import deque
@@ -16,11 +16,11 @@ from serving.options import MAX_ANSWER, MAX_REQUEST
 Request = TypeVar("Request", bound=Message)
 Answer = TypeVar("Answer")
 ITEM_OVERHEAD = 6
-"""Bytes at most around a string in a list."""
+"""Maximum bytes of overhead of a string in a repeated field."""
 
 
-def built(kind: type[Request], **fields: Any) -> Request:
-    """A message; raises InvalidArgument, naming the field, for a value that it cannot hold."""
+def build(kind: type[Request], **fields: Any) -> Request:
+    """Build a message; raises InvalidArgument, naming the field, for a value that the field cannot hold."""
     known = kind.DESCRIPTOR.fields_by_name
     for name, value in fields.items():
         if name not in known:
@@ -55,7 +55,7 @@ def _check_string(field: str, value: Any) -> None:
 
 
 def check_size(request: Message) -> None:
-    """Raise TooLarge for a request that the server would not read."""
+    """Raise TooLarge for a request larger than the server accepts."""
     if (size := request.ByteSize()) > MAX_REQUEST:
         raise TooLarge(
             "request",
@@ -65,7 +65,7 @@ def check_size(request: Message) -> None:
 
 
 def _largest_field(message: Message) -> str:
-    """The path of the field that takes most of a message's bytes."""
+    """Return the path of the field with the most bytes of a message."""
     sizes = {
         field.name: type(message)(**{field.name: value}).ByteSize()
         for field, value in message.ListFields()
@@ -83,28 +83,28 @@ def answers_in_chunks(
     ask: Callable[[list[str]], Sequence[Answer]],
     answer_bytes: Callable[[str], int] = lambda item: 0,
 ) -> Iterator[Answer]:
-    """The answers to any number of strings, asked for in chunks that fit into a message.
+    """Yield the answers to any number of strings, requested in chunks that fit into a message.
 
-    How large an answer is depends on the model, so that a chunk is halved whose answer does not fit.
+    The size of an answer depends on the model, so a chunk whose response is too large is halved.
 
     Args:
-        field: of the request that the strings are in.
+        field: the field of the request that holds the strings.
         items: the strings.
-        most: strings in a chunk at most.
-        ask: sends a chunk, and returns an answer for each string of it.
-        answer_bytes: about how large the answer to a string is at most.
+        most: maximum number of strings in a chunk.
+        ask: sends a chunk and returns an answer for each of its strings.
+        answer_bytes: approximate maximum size of the answer to a string.
 
     Raises:
-        TooLarge: one string is too large alone; the error names it by its place among all.
+        TooLarge: a single string is too large; the error names its index among all strings.
     """
-    every = _checked(field, items)
+    every = _checked_strings(field, items)
     waiting: deque[str] = deque()
     first = 0
     while True:
         waiting.extend(islice(every, max(most - len(waiting), 0)))
         if not waiting:
             return
-        chunk = _fitting(waiting, most, answer_bytes)
+        chunk = _leading_chunk(waiting, most, answer_bytes)
         try:
             answers = ask(chunk)
         except TooLarge as error:
@@ -113,14 +113,14 @@ def answers_in_chunks(
             most = len(chunk) // 2
             continue
         except InvalidArgument as error:
-            raise _moved(error, field, first) from None
+            raise _with_offset(error, field, first) from None
         yield from answers
         first += len(chunk)
         for _ in chunk:
             waiting.popleft()
 
 
-def _checked(field: str, items: Iterable[str]) -> Iterator[str]:
+def _checked_strings(field: str, items: Iterable[str]) -> Iterator[str]:
     if isinstance(items, str | bytes) or not isinstance(items, Iterable):
         raise InvalidArgument(field, f"must be a list of strings, not {type(items).__name__}")
     for place, item in enumerate(items):
@@ -128,10 +128,12 @@ def _checked(field: str, items: Iterable[str]) -> Iterator[str]:
         yield item
 
 
-def _fitting(items: Iterable[str], most: int, answer_bytes: Callable[[str], int]) -> list[str]:
-    """The first of the items that fit into a request, and their answers into a response; at least one."""
+def _leading_chunk(
+    items: Iterable[str], most: int, answer_bytes: Callable[[str], int]
+) -> list[str]:
+    """Return the leading items that fit into a request and their answers into a response; at least one."""
     chunk: list[str] = []
-    # Half a KiB is for the other fields, of which the model's name is the longest.
+    # 512 bytes are for the other fields, the longest of which is the model's name.
     request = response = 512
     for item in islice(items, most):
         request += len(item.encode()) + ITEM_OVERHEAD
@@ -142,8 +144,8 @@ def _fitting(items: Iterable[str], most: int, answer_bytes: Callable[[str], int]
     return chunk
 
 
-def _moved(error: InvalidArgument, field: str, first: int) -> InvalidArgument:
-    """An error about a string of a chunk, with the string's place among all."""
+def _with_offset(error: InvalidArgument, field: str, first: int) -> InvalidArgument:
+    """Return the error about a string of a chunk with the string's index among all strings."""
     match = re.fullmatch(rf"{field}\[(\d+)\]", error.field)
     place = f"{field}[{first + int(match[1])}]" if match else error.field
     return InvalidArgument(place, error.description)

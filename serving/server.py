@@ -239,7 +239,7 @@ class Signals(SignalThread):
             self.is_by_hand = number == signal.SIGINT
             lame_duck = 0.0 if self.is_by_hand else self._config.lame_duck
             seconds = lame_duck + self._config.grace + LAST_SECONDS
-            self.after(seconds, partial(self._end, seconds))
+            self.set_timer(seconds, partial(self._end, seconds))
             self._soon(self.first.set)
 
     def _soon(self, do: Callable[[], object]) -> None:

@@ -1,4 +1,4 @@
-"""Signals that are handled in a thread of their own, whatever the main thread waits for."""
+"""Signal handling in a dedicated thread, independent of what blocks the main thread."""
 
 import math
 import os
@@ -13,31 +13,33 @@ from typing import Any, Self
 
 
 class SignalThread:
-    """Calls a function for each signal that comes, one at a time; a context manager of the main thread.
+    """Calls a function for each signal received, one at a time; a context manager of the main thread.
 
-    Python calls handlers in the main thread, between two instructions, and asyncio calls its own when the
-    event loop turns: a thread that is stuck, or a loop that is blocked, would hold up the end of the
-    process. But the number of each signal is written to a file descriptor at once, and is read there.
+    Python runs handlers in the main thread, between two instructions, and asyncio runs its handlers in the
+    event loop: a stuck thread or a blocked loop would delay the end of the process. The number of each
+    signal, however, is written to the wakeup file descriptor immediately, from which this thread reads it.
 
     Args:
-        handle: called with the number of each.
-        numbers: of the signals; where they were blocked, they are not any more.
+        handle: called with the number of each signal.
+        numbers: the signals to handle; they are unblocked.
     """
 
     def __init__(self, handle: Callable[[int], object], numbers: Collection[int]) -> None:
         self._handle = handle
         self._numbers = frozenset(numbers)
-        self._before: dict[int, Any] = {}
-        self._wakeup = self._output = -1
+        self._previous_handlers: dict[int, Any] = {}
+        self._previous_wakeup_fd = self._write_end = -1
         self._due = math.inf
-        self._act: Callable[[], object]
+        self._timer_action: Callable[[], object]
 
     def __enter__(self) -> Self:
-        ours, self._output = os.pipe()
-        os.set_blocking(self._output, False)
-        self._wakeup = signal.set_wakeup_fd(self._output, warn_on_full_buffer=False)
-        self._before = {number: signal.signal(number, _ignore) for number in self._numbers}
-        threading.Thread(target=self._run, args=(ours,), name="signals", daemon=True).start()
+        read_end, self._write_end = os.pipe()
+        os.set_blocking(self._write_end, False)
+        self._previous_wakeup_fd = signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
+        self._previous_handlers = {
+            number: signal.signal(number, _ignore) for number in self._numbers
+        }
+        threading.Thread(target=self._run, args=(read_end,), name="signals", daemon=True).start()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, self._numbers)
         return self
 
@@ -47,27 +49,27 @@ class SignalThread:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._previous_handlers.items():
             signal.signal(number, handler)
-        signal.set_wakeup_fd(self._wakeup)
-        os.close(self._output)  # which ends the thread
+        signal.set_wakeup_fd(self._previous_wakeup_fd)
+        os.close(self._write_end)  # end of file ends the thread
 
-    def after(self, seconds: float, act: Callable[[], object]) -> None:
-        """Have the thread call a function, unless this is over by then; it replaces one that is due."""
-        self._act = act
-        self._due = time.monotonic() + seconds  # last, since the thread may look in between
-        with suppress(BlockingIOError):  # the thread has much to read already
-            os.write(self._output, b"\0")  # which is no signal, and has the thread look at the time
+    def set_timer(self, seconds: float, action: Callable[[], object]) -> None:
+        """Have the thread call a function after a delay; replaces the timer that was set before, if any."""
+        self._timer_action = action
+        self._due = time.monotonic() + seconds  # last, since the thread may check it in between
+        with suppress(BlockingIOError):  # the pipe is full, so the thread is awake
+            os.write(self._write_end, b"\0")  # not a signal: wakes the thread to check its timer
 
-    def _run(self, ours: int) -> None:
-        with open(ours, "rb", buffering=0) as numbers:
+    def _run(self, read_end: int) -> None:
+        with open(read_end, "rb", buffering=0) as numbers:
             poll = select.poll()
             poll.register(numbers, select.POLLIN)
             while True:
                 left = self._due - time.monotonic()
                 if left <= 0:
                     self._due = math.inf
-                    self._act()
+                    self._timer_action()
                 elif poll.poll(None if left == math.inf else math.ceil(1e3 * left)):
                     if not (number := numbers.read(1)):
                         return
@@ -76,4 +78,4 @@ class SignalThread:
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:
-    """Do nothing: a signal without a handler of Python's is not told to the thread."""
+    """Do nothing: only signals with a Python handler are written to the wakeup descriptor."""

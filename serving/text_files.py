@@ -1,4 +1,4 @@
-"""The reader of every list and text file: one item per line, whichever editor saved the file."""
+"""Reader of all lists and text files: one item per line, in the formats that editors save."""
 
 import codecs
 import os
@@ -17,19 +17,19 @@ from serving.quoting import control_character, printable
 
 STDIN: Final = Path("-")
 BOM: Final = b"\xef\xbb\xbf"
-"""UTF-8's byte order mark, which some editors write."""
+"""Byte order mark in UTF-8, which some editors write."""
 MAX_WATCHED: Final = 2**20
-"""Bytes that a file may have which a server reads again whenever it changes."""
+"""Maximum size in bytes of a file that the server reloads when it changes."""
 PIPE_WAIT: Final = 5.0
-"""Seconds that a named pipe may stay without a writer."""
+"""Seconds to wait for a writer of a named pipe."""
 LONG: Final = 256
-"""Code points from which on marks are put in order here."""
+"""Length in code points above which text that is not in NFC is decomposed here first, in linear time."""
 
 _LINE_END = re.compile("\r\n|\n|\r")  # str.splitlines also cuts at U+0085, U+2028 and others
 _LINE_END_BYTES = re.compile(rb"\r\n|\n|\r")
-# Space separators, tabs, and byte order marks, which also stand inside files that were joined.
+# Space separators, tabs, and byte order marks, which occur inside concatenated files, too.
 _BLANKS = " \t\u00a0\u1680\u202f\u205f\u3000\ufeff" + "".join(map(chr, range(0x2000, 0x200B)))
-_OTHER_ENCODINGS = (  # the longer marks first: that of UTF-32 begins with that of UTF-16
+_OTHER_ENCODINGS = (  # longest mark first: that of UTF-32-LE begins with that of UTF-16-LE
     ("UTF-32", (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)),
     ("UTF-16", (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)),
 )
@@ -44,16 +44,16 @@ class Line:
 
 
 def normalise(text: str) -> str:
-    """Text in Unicode's composed form (NFC), the form in which every model counts characters."""
+    """Return text in Unicode's composed form (NFC), in which every model counts characters."""
     if len(text) > LONG and not unicodedata.is_normalized("NFC", text):
         text = decomposed(text)
     return unicodedata.normalize("NFC", text)
 
 
 def decomposed(text: str) -> str:
-    """Text in Unicode's decomposed form (NFD), in a time that grows with its length.
+    """Return text in Unicode's decomposed form (NFD), without quadratic time for many combining marks.
 
-    The library's own grows with the square of the marks on one letter, unless they are in order.
+    `unicodedata.normalize` takes quadratic time in the number of marks on one letter unless they are sorted.
     """
     characters = [c for one in text for c in unicodedata.normalize("NFD", one)]
     runs = groupby(characters, key=lambda character: unicodedata.combining(character) > 0)
@@ -67,7 +67,7 @@ def decomposed(text: str) -> str:
 
 
 def read_lines(path: Path, field: str, *, allow_controls: bool = False) -> list[Line]:
-    """Read the lines of a UTF-8 file that are not blank.
+    """Read the non-blank lines of a UTF-8 file.
 
     Args:
         path: the file; `-` is standard input.
@@ -95,36 +95,36 @@ def split_lines(content: bytes, path: Path, field: str) -> list[Line]:
         InvalidArgument: the content is not UTF-8; names the line and the offset of the first bad byte.
     """
     lines = _LINE_END.split(_decoded(content, path, field))
-    if not lines[-1]:  # the last line is ended, not followed by an empty one
+    if not lines[-1]:  # a line end terminates the last line and starts no new one
         lines.pop()
     stripped = (line.strip(_BLANKS) for line in lines)
     return [Line(number, normalise(text)) for number, text in enumerate(stripped, start=1)]
 
 
 def read_bytes(path: Path, field: str, *, is_watched: bool = False) -> bytes:
-    """Read a file, a pipe that somebody writes, or standard input.
+    """Read a file, a pipe that has a writer, or standard input.
 
     Args:
         path: the file; `-` is standard input.
         field: the name of the setting that has the path, for errors.
-        is_watched: the file is read again whenever it changes, so that it must be a regular one of at most
+        is_watched: whether the file is reloaded when it changes; it must be a regular file of at most
             MAX_WATCHED bytes.
 
     Raises:
-        InvalidArgument: it cannot be opened or read, is no regular file, is too large, or nobody writes to
-            the pipe.
+        InvalidArgument: it cannot be opened or read, is not a regular file, is too large, or is a pipe
+            without a writer.
     """
     name = name_of(path)
     try:
         if path == STDIN:
             return sys.stdin.buffer.read() if sys.stdin else b""
-        # Opening a named pipe would otherwise wait for a writer, for ever.
-        with open(path, "rb", opener=_open_at_once) as file:
+        # Without O_NONBLOCK, opening a named pipe would wait for a writer indefinitely.
+        with open(path, "rb", opener=_open_nonblocking) as file:
             descriptor = file.fileno()
             mode = os.fstat(descriptor).st_mode
             if is_watched and not stat.S_ISREG(mode):
                 raise InvalidArgument(field, f"{name} is not a regular file")
-            if stat.S_ISFIFO(mode) and not _is_written(descriptor):
+            if stat.S_ISFIFO(mode) and not _has_writer(descriptor):
                 raise InvalidArgument(field, f"{name} is a named pipe that nobody writes to")
             os.set_blocking(descriptor, True)
             content = file.read(MAX_WATCHED + 1 if is_watched else -1)
@@ -140,17 +140,17 @@ def read_bytes(path: Path, field: str, *, is_watched: bool = False) -> bytes:
         raise InvalidArgument(field, f"{name} cannot be read: {reason}") from None
 
 
-def _open_at_once(path: str, flags: int) -> int:
+def _open_nonblocking(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
 def name_of(path: Path) -> str:
-    """The name of a file in a message."""
+    """Return the name of a file for messages."""
     return "standard input" if path == STDIN else printable(str(path))
 
 
-def _is_written(descriptor: int) -> bool:
-    """Wait until something is written to a pipe or its last writer leaves; False if neither happens."""
+def _has_writer(descriptor: int) -> bool:
+    """Wait until a pipe has data or its last writer closes it; False if neither happens in PIPE_WAIT."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(PIPE_WAIT * 1000))

@@ -106,7 +106,7 @@ class TlsFiles:
         try:
             decoded = tls_proof.decode(server, chain)
             _check_validity("tls_certificate", self.certificate, [decoded])
-            tls_proof.prove(key, certificate, next(iter(decoded.names), ""))
+            tls_proof.check_handshake(key, certificate, next(iter(decoded.names), ""))
         except (ssl.SSLError, tls_proof.Unusable) as error:
             raise self._unusable(f"{error}; {USABLE}") from None
         return decoded.ends
@@ -159,8 +159,8 @@ class _Served:
 def _check_authorities(path: Path, authorities: bytes, certificate: bytes, key: bytes) -> float:
     """Check the authorities of clients; the end of the last one's validity. Raises InvalidArgument."""
     try:
-        context = tls_proof.trusting(tls_proof.certificates_in(authorities))
-        with tls_proof.loaded(key, certificate, authorities):
+        context = tls_proof.client_context(tls_proof.certificates_in(authorities))
+        with tls_proof.temporary_server(key, certificate, authorities):
             pass
     except (ssl.SSLError, tls_proof.Unusable) as error:
         raise InvalidArgument("tls_client_ca", f"{path} has no PEM certificate: {error}") from None

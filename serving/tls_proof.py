@@ -1,7 +1,7 @@
-"""Proof that clients can connect with a certificate: a handshake with the stack that will serve it.
+"""Check that clients can connect with a certificate, by a TLS handshake of gRPC with itself.
 
-Python's OpenSSL reads the files, but gRPC's BoringSSL uses them: it loads fewer kinds of keys, and its
-clients accept fewer still. So a throw-away server is asked by a client.
+Python's OpenSSL parses the files, but gRPC's BoringSSL uses them. It loads fewer kinds of keys, and its
+clients accept even fewer. A temporary server is therefore called by a temporary client.
 """
 
 import re
@@ -16,18 +16,18 @@ from typing import Any, Final, Self
 import grpc
 
 TIMEOUT: Final = 20.0
-"""Seconds for the handshake, which takes a hundredth of one on an idle machine."""
+"""Timeout of the handshake in seconds; it takes about 0.01 s on an idle machine."""
 _NO_CHECK_TIME: Final = 0x200000
-"""OpenSSL's X509_V_FLAG_NO_CHECK_TIME, which the module ssl does not name."""
+"""OpenSSL's X509_V_FLAG_NO_CHECK_TIME, which the module ssl does not define."""
 _CERTIFICATE: Final = re.compile(
     rb"-----BEGIN (X509 )?CERTIFICATE-----.*?-----END (X509 )?CERTIFICATE-----", re.DOTALL
 )
 _OTHER_NAME: Final = re.compile("Hostname Verification|not in peer certificate")
-"""gRPC's error after a handshake that succeeded, with a certificate of another name."""
+"""gRPC's error if the handshake succeeded but the certificate is for another name."""
 
 
 class Unusable(Exception):
-    """Files that clients could not connect with; the text says why."""
+    """Certificate files with which clients could not connect; the message is the reason."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Certificate:
     """The fields of a certificate that decide who can connect.
 
     Attributes:
-        names: of the server, as clients call it; a wildcard is replaced by a name that it covers.
-        begins: start of its validity, as time.time().
-        ends: end of its validity.
+        names: host names of the server; a wildcard is replaced by a name that it covers.
+        begins: start of its validity, in seconds of time.time().
+        ends: end of its validity, in seconds of time.time().
     """
 
     names: tuple[str, ...]
@@ -46,7 +46,7 @@ class Certificate:
 
     @classmethod
     def of(cls, decoded: Any) -> Self:
-        """Read a certificate that the module ssl has decoded."""
+        """Read a certificate from the dictionary into which the module ssl decodes it."""
         alternatives = decoded.get("subjectAltName", ())
         subject = [pair for part in decoded.get("subject", ()) for pair in part]
         wanted = [("DNS", "IP Address"), ("commonName",)][not alternatives]
@@ -58,17 +58,17 @@ class Certificate:
 
 
 def now() -> float:
-    """The time of day, by which certificates are valid, in seconds as of time.time()."""
+    """Return the current time, with which validity periods are compared, in seconds of time.time()."""
     return time.time()
 
 
 def certificates_in(pem: bytes) -> list[str]:
-    """The certificates of a PEM file, without the text between them."""
+    """Return the certificates of a PEM file, without the text between them."""
     return [match[0].decode("ascii", "replace") for match in _CERTIFICATE.finditer(pem)]
 
 
-def trusting(certificates: Sequence[str]) -> ssl.SSLContext:
-    """A client's context that trusts certificates; raises ssl.SSLError if there is none, or a bad one."""
+def client_context(certificates: Sequence[str]) -> ssl.SSLContext:
+    """Return a client context that trusts certificates; raises ssl.SSLError if none or a bad one is given."""
     if not certificates:
         raise ssl.SSLError("no certificate")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -78,7 +78,7 @@ def trusting(certificates: Sequence[str]) -> ssl.SSLContext:
 
 
 def authorities(context: ssl.SSLContext) -> list[tuple[str, Certificate]]:
-    """The authorities among the certificates that a context trusts; others it does not tell."""
+    """Return the CA certificates that a context trusts; the module ssl does not list other certificates."""
     return [
         (ssl.DER_cert_to_PEM_cert(der), Certificate.of(decoded))
         for der, decoded in zip(context.get_ca_certs(True), context.get_ca_certs(), strict=True)
@@ -86,33 +86,33 @@ def authorities(context: ssl.SSLContext) -> list[tuple[str, Certificate]]:
 
 
 def decode(server: ssl.SSLContext, chain: Sequence[str]) -> Certificate:
-    """Read the certificate of a server's context, which the module ssl decodes after a handshake alone.
+    """Decode a server's certificate, which the module ssl does only after a handshake.
 
     Args:
-        server: has the chain and its key.
-        chain: the same; the server's own certificate is the first.
+        server: context with the chain and its key.
+        chain: the certificates of the chain; the server's own is the first.
 
     Raises:
-        ssl.SSLError: the handshake fails, or the certificate is not one for servers.
+        ssl.SSLError: the handshake fails, or the certificate is not valid for servers.
     """
-    client = trusting(chain[:1])
+    client = client_context(chain[:1])
     client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | _NO_CHECK_TIME
     sent, received = ssl.MemoryBIO(), ssl.MemoryBIO()
-    asking = client.wrap_bio(received, sent)
-    left = [asking, server.wrap_bio(sent, received, server_side=True)]
-    while left:
-        one = left.pop(0)
+    client_side = client.wrap_bio(received, sent)
+    sides = [client_side, server.wrap_bio(sent, received, server_side=True)]
+    while sides:
+        side = sides.pop(0)
         try:
-            one.do_handshake()
+            side.do_handshake()
         except ssl.SSLWantReadError:
-            left.append(one)
-    return Certificate.of(asking.getpeercert())
+            sides.append(side)
+    return Certificate.of(client_side.getpeercert())
 
 
-def prove(key: bytes, pem: bytes, name: str) -> None:
-    """Complete a handshake between a server and a client of gRPC.
+def check_handshake(key: bytes, pem: bytes, name: str) -> None:
+    """Check that a gRPC client can complete a handshake with a gRPC server.
 
-    The client trusts the certificate itself, and the authorities of its chain that have not expired.
+    The client trusts the certificate itself and the unexpired authorities of its chain.
 
     Args:
         key: the private key.
@@ -120,17 +120,17 @@ def prove(key: bytes, pem: bytes, name: str) -> None:
         name: the server's name in the certificate; empty for none.
 
     Raises:
-        Unusable: gRPC cannot load them, or the handshake fails.
+        Unusable: gRPC cannot load the files, or the handshake fails.
     """
     chain = certificates_in(pem)
-    valid = [one for one, about in authorities(trusting(chain)) if about.ends > now()]
+    valid = [one for one, about in authorities(client_context(chain)) if about.ends > now()]
     trusted = grpc.ssl_channel_credentials("\n".join([chain[0], *valid]).encode())
     options = [
         ("grpc.ssl_target_name_override", name or "localhost"),
         ("grpc.enable_http_proxy", 0),
     ]
     with (
-        loaded(key, pem) as port,
+        temporary_server(key, pem) as port,
         grpc.secure_channel(f"127.0.0.1:{port}", trusted, options) as channel,
     ):
         ask: Any = channel.unary_unary("/")
@@ -144,8 +144,12 @@ def prove(key: bytes, pem: bytes, name: str) -> None:
 
 
 @contextmanager
-def loaded(key: bytes, pem: bytes, client_ca: bytes | None = None) -> Iterator[int]:
-    """A server without methods on loopback, which has loaded files; its port. Raises Unusable."""
+def temporary_server(key: bytes, pem: bytes, client_ca: bytes | None = None) -> Iterator[int]:
+    """Run a server without methods on loopback with TLS files; yields its port.
+
+    Raises:
+        Unusable: gRPC cannot load the files.
+    """
     server = grpc.server(ThreadPoolExecutor(1))
     try:
         credentials = grpc.ssl_server_credentials([(key, pem)], client_ca)

@@ -122,7 +122,7 @@ class Forwarding(SignalThread):
             if self.is_stopping:
                 return False
             self.is_stopping = True
-        self.after(self._seconds, self._kill)
+        self.set_timer(self._seconds, self._kill)
         self._tell(number)
         return True
 
@@ -131,7 +131,7 @@ class Forwarding(SignalThread):
             self._tell(number)
         elif not self.stop(number):
             self._tell(AT_ONCE_SIGNAL)
-            self.after(LAST_SECONDS, self._kill)
+            self.set_timer(LAST_SECONDS, self._kill)
 
     def _tell(self, number: int) -> None:
         for process in self._processes:

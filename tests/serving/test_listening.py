@@ -137,7 +137,7 @@ def test_another_free_port_is_tried_where_one_is_taken_on_a_later_address(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     resolve_to(monkeypatch, "127.0.0.1", "127.0.0.2")
-    bound = listening._bound
+    bound = listening._bind_one
     refused: list[Any] = []
 
     def flaky(address: Any, options: Any) -> socket.socket:
@@ -146,7 +146,7 @@ def test_another_free_port_is_tried_where_one_is_taken_on_a_later_address(
             raise OSError(errno.EADDRINUSE, "Address already in use")
         return bound(address, options)
 
-    monkeypatch.setattr(listening, "_bound", flaky)
+    monkeypatch.setattr(listening, "_bind_one", flaky)
     with _listening("name:0") as found:
         assert len({one.getsockname()[1] for one in found}) == 1
     assert len(refused) == 2
@@ -155,14 +155,14 @@ def test_another_free_port_is_tried_where_one_is_taken_on_a_later_address(
 def test_addresses_of_a_protocol_that_the_machine_lacks_are_left_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    bound = listening._bound
+    bound = listening._bind_one
 
     def without_ipv6(address: Any, options: Any) -> socket.socket:
         if ":" in address[0]:
             raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
         return bound(address, options)
 
-    monkeypatch.setattr(listening, "_bound", without_ipv6)
+    monkeypatch.setattr(listening, "_bind_one", without_ipv6)
     with _claimed("[::]:0") as found:
         assert found[0].startswith("0.0.0.0:")
     with pytest.raises(Unavailable, match=r"^cannot listen on \[::1\]:0: Cannot assign"):

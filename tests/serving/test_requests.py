@@ -5,7 +5,7 @@ import pytest
 from makemore.v1 import generation_service_pb2 as pb
 from serving.errors import InvalidArgument, TooLarge
 from serving.options import MAX_ANSWER, MAX_REQUEST
-from serving.requests import answers_in_chunks, built, check_size
+from serving.requests import answers_in_chunks, build, check_size
 
 
 class Asked:
@@ -122,7 +122,7 @@ def test_a_value_that_no_field_can_hold_is_named_by_its_field(
     fields: dict[str, object], message: str
 ) -> None:
     with pytest.raises(InvalidArgument, match=f"^{message}"):
-        built(pb.Constraints, max_length=5, max_attempts_per_sample=None, **fields)
+        build(pb.Constraints, max_length=5, max_attempts_per_sample=None, **fields)
 
 
 def test_a_request_that_is_too_large_says_how_large_and_where() -> None:
