@@ -60,6 +60,7 @@ def serve(config: ServerConfig, count: int, announce: Callable[[str, str], None]
                 for process, end in zip(processes, theirs, strict=True):
                     start(process, processes)
                     end.close()
+            forwarding.tell_late_workers()
             names = [_heard(end) for end in ours]
             sentinels = [process.sentinel for process in processes]
             if all(names):
@@ -113,6 +114,7 @@ class Forwarding(SignalThread):
         super().__init__(self._note, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
         self.is_stopping = False
         self._processes = processes
+        self._number = signal.SIGTERM.value
         self._seconds = config.lame_duck + config.grace + LAST_SECONDS + 2  # after their own bound
         self._lock = threading.Lock()
 
@@ -121,10 +123,21 @@ class Forwarding(SignalThread):
         with self._lock:
             if self.is_stopping:
                 return False
+            self._number = number
             self.is_stopping = True
         self.set_timer(self._seconds, self._kill)
         self._tell(number)
         return True
+
+    def tell_late_workers(self) -> None:
+        """Repeat a signal to stop that arrived before all workers were started.
+
+        A worker that received it already ignores the second one.
+        """
+        with self._lock:
+            number = self._number if self.is_stopping else 0
+        if number:
+            self._tell(number)
 
     def _note(self, number: int) -> None:
         if number == signal.SIGHUP:
