@@ -15,6 +15,8 @@ from typing import Any, Final, Self
 
 import grpc
 
+from serving.proxy import DIRECT
+
 TIMEOUT: Final = 20.0
 """Timeout of the handshake in seconds; it takes about 0.01 s on an idle machine."""
 _NO_CHECK_TIME: Final = 0x200000
@@ -127,7 +129,7 @@ def check_handshake(key: bytes, pem: bytes, name: str) -> None:
     trusted = grpc.ssl_channel_credentials("\n".join([chain[0], *valid]).encode())
     options = [
         ("grpc.ssl_target_name_override", name or "localhost"),
-        ("grpc.enable_http_proxy", 0),
+        *DIRECT,
     ]
     with (
         temporary_server(key, pem) as port,

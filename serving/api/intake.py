@@ -62,7 +62,11 @@ class Intake:
         call = ActiveCall(caller(), context.peer())
         while not self.calls.acquire(call.client):
             stale = self._oldest(self._pending, self.calls, call.client)
-            if stale is None or time.monotonic() - stale.waiting_since < MIN_WAIT:
+            if (
+                stale is None
+                or stale.timeout is None  # has not begun to read
+                or time.monotonic() - stale.waiting_since < MIN_WAIT
+            ):
                 own, every = self.calls.held_by(call.client), self.calls.held
                 raise Exhausted(
                     f"{every:,} calls are in progress, {own:,} of them of this client; all clients "
