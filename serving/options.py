@@ -31,6 +31,9 @@ READ_RATE: Final = 64 * 2**10
 MAX_STALLED: Final = 2**20
 """Bytes of overdue responses for which a connection is closed. Fewer may be those of one slow client behind
 a proxy, whose other calls on the same connection would be lost."""
+MAX_LATE: Final = MAX_CALLS // 4
+"""Calls with responses that were not read within a second. When there are more, connections are closed, those
+with the most of them first."""
 
 OPTIONS: Final[dict[str, int]] = {
     # The largest request of use is a list of 4,096 texts or excluded strings. A longer one is refused by

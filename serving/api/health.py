@@ -15,6 +15,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from serving.api.caller import caller
+from serving.api.connections import UNIX
 from serving.errors import Exhausted, NotFound
 from serving.options import MAX_WATCHES, WATCHES_A_PEER
 from serving.quoting import quoted
@@ -73,7 +74,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
     def _place_of(self, peer: str) -> Iterator[None]:
         """A place among the watches while one goes on; raises Exhausted."""
         watcher = caller()
-        if self._watches[peer] >= WATCHES_A_PEER:
+        if self._watches[peer] >= WATCHES_A_PEER and not peer.startswith(UNIX):
             raise Exhausted(f"a connection may have {WATCHES_A_PEER} watches of health", RETRY)
         if self._by_caller[watcher] >= MAX_WATCHES // 2:
             raise Exhausted(f"a caller may have {MAX_WATCHES // 2:,} watches of health", RETRY)

@@ -31,10 +31,14 @@ class ActiveCall:
         timeout: timeout of the message that is being read; None if none is.
         unread: bytes of its response that were passed to gRPC and not sent yet.
         deadline: time.monotonic() by which they must have been sent.
-        is_counted: whether it still counts against the quota of calls; an evicted call does not.
+        response_ready_at: time.monotonic() when its last response was passed to gRPC; infinite before.
+        is_counted: whether it still counts against the quota of calls; an evicted call, or one whose response is ready, does not.
     """
 
-    __slots__ = ("client", "deadline", "is_counted", "peer", "timeout", "unread", "waiting_since")
+    __slots__ = (
+        *("client", "deadline", "is_counted", "peer", "response_ready_at"),
+        *("timeout", "unread", "waiting_since"),
+    )
 
     def __init__(self, client: str, peer: str) -> None:
         self.client = client
@@ -42,7 +46,7 @@ class ActiveCall:
         self.waiting_since = time.monotonic()
         self.timeout: asyncio.Timeout | None = None
         self.unread = 0
-        self.deadline = math.inf
+        self.deadline = self.response_ready_at = math.inf
         self.is_counted = True
 
 
@@ -75,7 +79,7 @@ class Intake:
                 )
             self._evict(stale)
         when_done: Any = context.add_done_callback
-        when_done(lambda _: self._uncount(call))
+        when_done(lambda _: self.uncount(call))
         self._pending[call] = None
         return call
 
@@ -144,9 +148,10 @@ class Intake:
         call.timeout.reschedule(0)
         self._pending.pop(call, None)
         self._stop_reading(call)
-        self._uncount(call)
+        self.uncount(call)
 
-    def _uncount(self, call: ActiveCall) -> None:
+    def uncount(self, call: ActiveCall) -> None:
+        """Stop counting a call against the quota of calls."""
         if call.is_counted:
             call.is_counted = False
             self.calls.release(call.client)

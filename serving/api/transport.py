@@ -22,7 +22,13 @@ from serving.api.intake import RETRY_AFTER, ActiveCall, Intake
 from serving.api.quota import Quota
 from serving.api.surrounding import Context
 from serving.errors import Exhausted, InvalidArgument
-from serving.options import MAX_ADDRESS_CONNECTIONS, MAX_STALLED, MAX_UNREAD, READ_RATE
+from serving.options import (
+    MAX_ADDRESS_CONNECTIONS,
+    MAX_LATE,
+    MAX_STALLED,
+    MAX_UNREAD,
+    READ_RATE,
+)
 
 if TYPE_CHECKING:
     from serving.api.surrounding import Handler
@@ -31,6 +37,8 @@ log = logging.getLogger(__name__)
 
 SCAN_INTERVAL = 1.0
 """Seconds between two scans for connections that must be closed."""
+LATE_AFTER = 1.0
+"""Seconds after which a response that was not read is late."""
 
 
 class Transport:
@@ -74,7 +82,7 @@ class Transport:
             content = found if is_request_streaming else await found
             response: bytes = await behaviour(content, context)
             self._reserve(call, len(response))
-            call.deadline = time.monotonic() + self._read_timeout + len(response) / READ_RATE
+            self._finish(intake, call, self._read_timeout + len(response) / READ_RATE)
             return response
 
         return handle
@@ -87,8 +95,11 @@ class Transport:
             found = read(intake, call, context)
             content = found if is_request_streaming else await found
             async with aclosing(behaviour(content, context)) as responses:
-                async for response in responses:
-                    await self._write(call, context, response)
+                try:
+                    async for response in responses:
+                        await self._write(call, context, response)
+                finally:
+                    self._finish(intake, call, 0)
 
         return handle
 
@@ -98,6 +109,16 @@ class Transport:
         when_done: Any = context.add_done_callback
         when_done(lambda _: self._end(call))
         return call
+
+    @staticmethod
+    def _finish(intake: Intake, call: ActiveCall, seconds: float) -> None:
+        """Stop counting a call whose last response must be read within some seconds.
+
+        A client that reads nothing would otherwise occupy the place of a call for as long as it likes.
+        """
+        call.response_ready_at = time.monotonic()
+        call.deadline = call.response_ready_at + seconds
+        intake.uncount(call)
 
     def _end(self, call: ActiveCall) -> None:
         self._calls.discard(call)
@@ -137,21 +158,33 @@ class Transport:
         while True:
             await asyncio.sleep(SCAN_INTERVAL)
             stalled = self._stalled_peers(time.monotonic())
-            await asyncio.to_thread(self._close, port, stalled)
+            try:
+                await asyncio.to_thread(self._close, port, stalled)
+            except OSError as error:  # the process has no descriptor left
+                log.warning("cannot look for connections to close: %s", error.strerror)
 
-    def _stalled_peers(self, now: float) -> list[str]:
-        """Return the peers with more than MAX_STALLED bytes of responses past their deadlines."""
+    def _stalled_peers(self, now: float) -> set[str]:
+        """Return the peers with too many overdue bytes, and those with the most late responses."""
         unread: Counter[str] = Counter()
+        late: Counter[str] = Counter()
         for call in self._calls:
             if call.deadline < now:
                 unread[call.peer] += call.unread
-        return [peer for peer, size in unread.items() if size > MAX_STALLED]
+            if call.response_ready_at + LATE_AFTER < now:
+                late[call.peer] += 1
+        stalled = {peer for peer, size in unread.items() if size > MAX_STALLED}
+        excess = late.total() - MAX_LATE
+        for peer, count in late.most_common():
+            if excess <= 0:
+                break
+            stalled.add(peer)
+            excess -= count
+        return stalled
 
-    def _close(self, port: int, stalled: list[str]) -> None:
-        for peer in stalled:
-            if connections.close(port, peer):
-                self._closed("unread")
-                log.warning("closed the connection of %s: it reads no responses", peer)
+    def _close(self, port: int, stalled: set[str]) -> None:
+        for peer in connections.close(port, stalled) if stalled else ():
+            self._closed("unread")
+            log.warning("closed the connection of %s: it reads no responses", peer)
         for _ in range(connections.close_excess(port, MAX_ADDRESS_CONNECTIONS)):
             self._closed("excess")
 
