@@ -32,7 +32,8 @@ class ActiveCall:
         unread: bytes of its response that were passed to gRPC and not sent yet.
         deadline: time.monotonic() by which they must have been sent.
         response_ready_at: time.monotonic() when its last response was passed to gRPC; infinite before.
-        is_counted: whether it still counts against the quota of calls; an evicted call, or one whose response is ready, does not.
+        is_counted: whether it still counts against the quota of calls; an evicted call does not, nor does
+            one whose response is ready.
     """
 
     __slots__ = (

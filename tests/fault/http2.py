@@ -41,11 +41,16 @@ def header_block(path: str, *more: tuple[str, str]) -> bytes:
 
 
 class Peer:
-    """A connection that sends what it likes, and ignores what it gets."""
+    """A connection, to a host and port or a path, that sends what it likes, and ignores what it gets."""
 
-    def __init__(self, address: tuple[str, int], *, greets: bool = True) -> None:
-        self.socket = socket.create_connection(address, timeout=5)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(self, address: tuple[str, int] | str, *, greets: bool = True) -> None:
+        if isinstance(address, str):
+            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket.settimeout(5)
+            self.socket.connect(address)
+        else:
+            self.socket = socket.create_connection(address, timeout=5)
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if greets:
             self.send(PREFACE + SettingsFrame().serialize())
 
@@ -55,9 +60,9 @@ class Peer:
     def __exit__(self, *exception: object) -> None:
         self.socket.close()
 
-    def headers(self, method: str = "Generate") -> bytes:
+    def headers(self, method: str = "makemore.v1.GenerationService/Generate") -> bytes:
         """The header block of a call, encoded alike for every stream."""
-        return header_block(f"/makemore.v1.GenerationService/{method}")
+        return header_block(f"/{method}")
 
     def send(self, content: bytes) -> None:
         """All of it; raises OSError once the server has hung up or reads nothing."""

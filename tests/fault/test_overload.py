@@ -69,7 +69,8 @@ def overload(seconds: float, command: list[str]) -> Overloaded:
 
     with serving(COMMITTED, command=command) as (_, address):
         offered(50, 1)
-        carried, rate = offered(100, 2), 100.0
+        last = carried = offered(100, 2)
+        rate = 100.0
         while carried.goodput > 0.97 * rate:  # until it answers less than it is asked
             rate *= 1.25
             last, carried = carried, offered(rate, 3)

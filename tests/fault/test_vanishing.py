@@ -73,7 +73,7 @@ def vanish(address: str, seed: int) -> None:
     content = request.SerializeToString()
     message = b"\0" + struct.pack(">I", len(content)) + content
     with Peer((host, int(port))) as peer:
-        headers = peer.headers("StreamGenerate")
+        headers = peer.headers("makemore.v1.GenerationService/StreamGenerate")
         peer.send(
             frames(
                 HeadersFrame(1, headers, flags=["END_HEADERS"]),

@@ -121,6 +121,22 @@ def test_a_connection_has_so_many_watches_and_others_have_theirs(
     run(scenario)
 
 
+def test_connections_of_a_unix_socket_are_not_taken_for_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(health_module, "WATCHES_A_PEER", 1)
+
+    async def scenario(health: HealthServicer) -> None:
+        health.set("", SERVING)
+        connection: Any = Connection("unix:")
+        watches: list[Any] = [health.Watch(request(), connection) for _ in "ab"]
+        assert [(await anext(watch)).status for watch in watches] == [SERVING] * 2
+        for watch in watches:
+            await watch.aclose()
+
+    run(scenario)
+
+
 def test_all_watches_together_leave_room_for_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     assert MAX_WATCHES <= MAX_CALLS / 4
     monkeypatch.setattr(health_module, "MAX_WATCHES", 4)

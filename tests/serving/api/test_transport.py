@@ -1,10 +1,14 @@
 """What a peer can make a server hold before its request has arrived and after its response is ready."""
 
 import asyncio
+import errno
+import os
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -15,7 +19,7 @@ from serving.api.caller import HEALTH, Callers
 from serving.api.layers import Layers
 from serving.api.shield import shielded
 from serving.api.transport import Transport
-from tests.fault.holding import held_calls, unread_responses
+from tests.fault.holding import held_calls, unread_checks, unread_responses
 
 MESSAGE = b"x" * 2**16
 HEALTH_CHECK = f"/{HEALTH}Check"
@@ -56,25 +60,28 @@ class Served:
         self.methods = Methods()
         self.closed: list[str] = []
         self.port = 0
+        self.address = ""
         self._stack = AsyncExitStack()
 
     def _note(self, reason: str) -> None:
         self.closed.append(reason)
 
-    async def start(self) -> None:
-        """Serve on a free port."""
+    async def start(self, listen: str) -> None:
+        """Serve on a free port, or a Unix socket."""
         layers = Layers(shielded, Callers(), self.transport)
         layers.add_generic_rpc_handlers((self.methods,))
         server = grpc.aio.server()
         server.add_generic_rpc_handlers((layers,))
-        self.port = server.add_insecure_port("127.0.0.1:0")
+        bound = server.add_insecure_port(listen)
+        self.port = 0 if listen.startswith("unix:") else bound
+        self.address = f"127.0.0.1:{self.port}" if self.port else listen
         await server.start()
         self._stack.push_async_callback(server.stop, 0)
 
     async def channel(self) -> grpc.aio.Channel:
         """Connect anew."""
         options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
-        channel = grpc.aio.insecure_channel(f"127.0.0.1:{self.port}", options)
+        channel = grpc.aio.insecure_channel(self.address, options)
         return await self._stack.enter_async_context(channel)
 
     async def hold(self, method: str = UNARY) -> Any:
@@ -114,10 +121,14 @@ async def code_of(call: Awaitable[object]) -> grpc.StatusCode:
     return caught.value.code()
 
 
-def scenario(test: Callable[[Served], Awaitable[None]], read_timeout: float = 30.0) -> None:
+def scenario(
+    test: Callable[[Served], Awaitable[None]],
+    read_timeout: float = 30.0,
+    listen: str = "127.0.0.1:0",
+) -> None:
     async def run() -> None:
         served = Served(read_timeout)
-        await served.start()
+        await served.start(listen)
         await test(served)
         await served.stop()
 
@@ -247,6 +258,67 @@ def test_a_connection_whose_responses_stay_unread_is_closed_and_no_other(
     scenario(test, read_timeout=0.2)
 
 
+def test_calls_whose_responses_stay_unread_take_no_places_and_have_a_bound_in_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(intake, "MAX_CALLS", 1024)
+    monkeypatch.setattr(transport, "MAX_LATE", 300)
+
+    async def test(served: Served) -> None:
+        peers = await asyncio.to_thread(unread_checks, ("127.0.0.1", served.port), 2)
+        await until(lambda: served.methods.reached == 512)
+        assert await served.ask(HEALTH_CHECK) == b"a"
+        assert len(served.transport._calls) >= 512, "none of them has been read"
+        late = time.monotonic() + 2 * transport.LATE_AFTER
+        stalled = served.transport._stalled_peers(late)
+        await asyncio.to_thread(served.transport._close, served.port, stalled)
+        assert served.closed == ["unread"]
+        await until(lambda: len(served.transport._calls) == 256)
+        assert not served.transport._stalled_peers(late), "no more than there may be are left"
+        for peer in peers:
+            peer.socket.close()
+
+    scenario(test)
+
+
+def test_connections_of_a_unix_socket_are_closed_like_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(transport, "READ_RATE", 2**30)
+    monkeypatch.setattr(transport, "MAX_STALLED", 1024)
+    monkeypatch.setattr(transport, "SCAN_INTERVAL", 0.05)
+
+    async def test(served: Served) -> None:
+        watching = asyncio.create_task(served.transport.watch(0))
+        (peer,) = await asyncio.to_thread(unread_responses, f"{tmp_path}/socket", 1)
+        await until(lambda: "unread" in served.closed)
+        await until(lambda: not served.transport._unread.held)
+        assert await served.ask() == b"a"
+        peer.socket.close()
+        watching.cancel()
+
+    scenario(test, read_timeout=0.2, listen=f"unix:{tmp_path}/socket")
+
+
+def test_what_closes_connections_goes_on_where_no_descriptor_is_left(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(transport, "SCAN_INTERVAL", 0.01)
+
+    def fail(*_: object) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    async def test(served: Served) -> None:
+        monkeypatch.setattr(connections, "close_excess", fail)
+        watching = asyncio.create_task(served.transport.watch(served.port))
+        await until(lambda: len(caplog.records) > 1)
+        assert not watching.done()
+        watching.cancel()
+
+    scenario(test)
+    assert "cannot look for connections to close: Too many open files" in caplog.text
+
+
 def test_connections_of_an_address_beyond_its_share_are_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -286,6 +358,6 @@ def test_peers_are_written_as_grpc_writes_them() -> None:
         found = [peer for peer, _ in connections.accepted_sockets(served.port)]
         assert len(found) == 1
         assert connections.address_of(found[0]) == "ipv4:127.0.0.1"
-        assert not connections.close(served.port, "ipv4:127.0.0.1:1")
+        assert not connections.close(served.port, {"ipv4:127.0.0.1:1"})
 
     scenario(test)
