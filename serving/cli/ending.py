@@ -29,9 +29,16 @@ _MENTIONED = re.compile(rf"(?<![\w'\"/.-]){_FIELD.pattern}(?![\w'\"/-]|\.\w)", r
 
 
 def print_anything() -> None:
-    """Let characters that standard output cannot encode be escaped, so that data cannot end a command."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
+    """Let characters that standard output cannot encode be escaped, so that data cannot end a command.
+
+    A stream that is closed, as by `>&-`, is replaced by one that throws everything away.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - as long as the process
+            setattr(sys, name, nowhere)
+        elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 

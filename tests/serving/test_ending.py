@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from serving.cli import COMMANDS, main
-from serving.cli.ending import with_flags
+from serving.cli.ending import print_anything, with_flags
 from serving.errors import InvalidArgument, MakemoreError, NotFound
 from tests.conftest import COMMITTED
 
@@ -173,3 +173,26 @@ def test_other_failures_of_files_are_not_taken_for_it(monkeypatch: pytest.Monkey
     result = CliRunner().invoke(main, ["score", str(COMMITTED)])
     assert isinstance(result.exception, OSError)
     assert result.exception.args == ("elsewhere",)
+
+
+def test_a_command_runs_without_any_standard_stream(tmp_path: Path) -> None:
+    """As a service manager, or `>&-` in a shell, starts it; what is printed is lost, and no more."""
+    lines = tmp_path / "lines.txt"
+    lines.write_text("\n".join(f"name{number}" for number in range(40)), encoding="utf-8")
+    run = tmp_path / "run"
+    closed = "os.close(0); os.close(1); os.close(2); os.execv(sys.argv[1], sys.argv[1:])"
+    command = ["train", "--model", "bigram", "--data", str(lines), "--run", str(run)]
+    program = [sys.executable, "-c", f"import os, sys; {closed}", sys.executable]
+    done = subprocess.run([*program, "-m", "serving", *command], timeout=120)
+    assert done.returncode == 0
+    assert (run / "report.html").exists()
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_a_stream_that_is_closed_is_replaced(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(sys, name, None)
+    print_anything()
+    stream = getattr(sys, name)
+    assert stream.encoding == "utf-8"  # as the options `--json` ask
+    assert not stream.isatty()
+    stream.close()

@@ -31,6 +31,7 @@ def test_lines_are_stripped_composed_and_blank_ones_left_out(tmp_path: Path) -> 
         ("an\ufeffna\n".encode(), r"ZERO WIDTH NO-BREAK SPACE"),
         ("an\u200bna\n".encode(), r"ZERO WIDTH SPACE"),
         ("an\u0085na\n".encode(), r"control character without a name \(U\+0085\)"),
+        ("\u0085".join(["emma"] * 200).encode(), r"line 1: holds .* \(U\+0085\)"),
         (b"a" * 513, r"line 1: 513 characters; a line may have at most 512"),
     ],
 )

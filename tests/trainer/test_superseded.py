@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 
 from serving.cli import main
 from serving.repository import load_version
+from tests.serving.graphs import manifest, model_bytes, publish
 from trainer.data.dataset import DataConfig
 from trainer.data.split import Shares
 from trainer.errors import ExportRefused
@@ -137,3 +138,17 @@ def test_the_name_of_a_model_is_that_of_its_runs_folder(
     assert refused.exit_code == 2
     assert "'My Run' must be 1 to 63 of a-z" in refused.output
     assert refused.output.endswith("; give --name\n")
+
+
+def test_data_that_another_version_names_cannot_steer_the_terminal(
+    tmp_path: Path, runs: dict[str, Run]
+) -> None:
+    dataset = {"name": "\x1b]0;title\x07\n" + "x" * 1000, "sha256": "\x1b[2J"}
+    publish(tmp_path, model_bytes(manifest("m", dataset=dataset)), "m", 1)
+    result = exported(runs["bigram"], tmp_path, "--name", "m")
+    assert result.exit_code == 0
+    told = next(line for line in result.output.splitlines() if "m@1" in line)
+    assert r"on another dev part (" in told
+    assert r"\x1b]0;title\x07\nxxx" in told
+    assert len(told) < 300
+    assert all(line.isprintable() for line in result.output.splitlines())

@@ -79,10 +79,11 @@ def check_trainable(path: Path, distinct: set[str]) -> None:
 def _check(path: Path, line: Line, field: str) -> None:
     """Raise DataError for a line that cannot be trained on."""
     where = f"{name_of(path)}, line {line.number}"
+    # First, since it may be a line end of another kind, which makes the file a single line.
+    if found := control_character(line.text):
+        raise DataError(field, f"{where}: holds {found}; remove it")
     if len(line.text) > MAX_CHARACTERS:
         raise DataError(
             field,
             f"{where}: {len(line.text):,} characters; a line may have at most {MAX_CHARACTERS}",
         )
-    if found := control_character(line.text):
-        raise DataError(field, f"{where}: holds {found}; remove it")

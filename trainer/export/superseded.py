@@ -7,6 +7,7 @@ from typing import Any, Self
 from serving.errors import BadModel
 from serving.graph_check import check
 from serving.manifest import Manifest
+from serving.quoting import LONGEST, printable
 from serving.sums import MODEL, read_verified
 from trainer.errors import ExportRefused
 from trainer.export.publish import versions_in
@@ -88,4 +89,5 @@ def _shown_nll(manifest: Manifest) -> str:
 def _dataset_name(manifest: Manifest) -> str:
     about, scored = manifest.dataset, manifest.part_metrics("dev")
     strings = f"{scored['strings']} strings of " if scored else ""
-    return f"{strings}{about.get('name', 'unknown')}, SHA-256 {str(about.get('sha256', 'unknown'))[:8]}"
+    name, digest = (str(about.get(key, "unknown")) for key in ("name", "sha256"))
+    return f"{strings}{printable(name[:LONGEST])}, SHA-256 {printable(digest[:8])}"
