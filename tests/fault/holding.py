@@ -79,7 +79,7 @@ def unread(address: Address, connections: int, method: str, request: bytes) -> l
             headers = HeadersFrame(n, peer.headers(method), flags=["END_HEADERS"])
             with suppress(OSError):  # the server has closed the connection
                 peer.send(frames(headers, DataFrame(n, message, flags=["END_STREAM"])))
-        time.sleep(PAUSE / AT_ONCE)
+        time.sleep(PAUSE if request else PAUSE / AT_ONCE)  # for the window of the connection
     return peers
 
 

@@ -19,7 +19,7 @@ from tests.serving.process import SERVE, planted, serving
 
 CONNECTIONS = {"held_calls": 17, "endless_uploads": 3, "unread_responses": 5, "unread_checks": 9}
 CALLS = 50
-MEMORY = 160 * 2**20
+MEMORY = 220 * 2**20
 """Bytes by which a server may grow: those of the requests and responses that one client may have, and what a
 few thousand calls take beside them."""
 
