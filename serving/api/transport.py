@@ -74,12 +74,8 @@ class Transport:
         )
 
     def _unary(self, behaviour: Any, intake: Intake, is_request_streaming: bool) -> Any:
-        read: Any = read_requests if is_request_streaming else read_request
-
         async def handle(_: object, context: Context) -> bytes:
-            call = self._begin(intake, context)
-            found = read(intake, call, context)
-            content = found if is_request_streaming else await found
+            call, content = await self._begin(intake, context, is_request_streaming)
             response: bytes = await behaviour(content, context)
             self._reserve(call, len(response))
             self._finish(intake, call, self._read_timeout + len(response) / READ_RATE)
@@ -88,12 +84,8 @@ class Transport:
         return handle
 
     def _streaming(self, behaviour: Any, intake: Intake, is_request_streaming: bool) -> Any:
-        read: Any = read_requests if is_request_streaming else read_request
-
         async def handle(_: object, context: Context) -> None:
-            call = self._begin(intake, context)
-            found = read(intake, call, context)
-            content = found if is_request_streaming else await found
+            call, content = await self._begin(intake, context, is_request_streaming)
             async with aclosing(behaviour(content, context)) as responses:
                 try:
                     async for response in responses:
@@ -103,12 +95,17 @@ class Transport:
 
         return handle
 
-    def _begin(self, intake: Intake, context: Context) -> ActiveCall:
+    async def _begin(
+        self, intake: Intake, context: Context, is_request_streaming: bool
+    ) -> tuple[ActiveCall, Any]:
+        """Admit a call and read its request; return both. Several requests are an iterator."""
         call = intake.enter(context)
         self._calls.add(call)
         when_done: Any = context.add_done_callback
         when_done(lambda _: self._end(call))
-        return call
+        if is_request_streaming:
+            return call, read_requests(intake, call, context)
+        return call, await read_request(intake, call, context)
 
     @staticmethod
     def _finish(intake: Intake, call: ActiveCall, seconds: float) -> None:
